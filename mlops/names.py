@@ -1,0 +1,79 @@
+"""Every name that is written to MLflow or read from it: one place, so that a reader finds the writer.
+
+Scalars of a training run are stepped by clips seen; scalars of an evaluation have no step.
+Units are part of the name where there is one (`_db`, `_s`).
+"""
+
+EXPERIMENT = "sttn"
+MODEL = "sttn"
+
+# Aliases of the registered model.
+CANDIDATE = "candidate"  # newest version to evaluate, set by training
+CHAMPION = "champion"  # the version people use, moved by promotion only
+PREVIOUS = "previous"  # the champion before, the target of a rollback
+
+# Tag of a run: what kind of work it records.
+KIND = "kind"
+KIND_TRAINING = "training"
+KIND_EVALUATION = "evaluation"
+KIND_DECISION = "decision"
+
+# Tags of a run and of a registered version.
+RUN_ID = "run_id"
+RUN_NAME = "run_name"
+CLIPS = "clips"
+DATA_URI = "data_uri"
+DATA_DIGEST = "data_digest"
+COMMIT = "commit"
+CONFIG_DIGEST = "config_digest"
+CODE_DIGEST = "code_digest"
+WEIGHTS_SHA256 = "weights_sha256"
+IMAGE = "image"
+CHECKPOINT = "checkpoint"
+
+# Tags of a registered version: its evaluation.
+EVALUATION = "evaluation"
+EVALUATION_PENDING = "pending"
+EVALUATION_DONE = "done"
+EVALUATION_RUN = "evaluation_run_id"
+
+# Tags of an evaluation run.
+PROTOCOL_DIGEST = "protocol_digest"
+MODEL_VERSION = "model_version"
+AGAINST_VERSION = "against_version"  # "none" without a champion
+
+# Tags of a decision run.
+DECISION = "decision"
+DECISION_PROMOTED = "promoted"
+DECISION_REFUSED = "refused"
+REASONS = "reasons"
+
+# Scalars of a training run.
+LOSS_HOLE = "loss/hole"
+LOSS_VALID = "loss/valid"
+LOSS_GENERATOR_ADVERSARIAL = "loss/generator_adversarial"
+LOSS_DISCRIMINATOR_REAL = "loss/discriminator_real"
+LOSS_DISCRIMINATOR_FAKE = "loss/discriminator_fake"
+CLIPS_PER_SECOND = "speed/clips_per_s"
+DATA_WAIT = "speed/data_wait_share"
+LEARNING_RATE = "learning_rate"
+
+# Scalars of an evaluation, for each subject: `<subject>/<metric>`.
+PSNR = "psnr_db"  # whole composited frame
+SSIM = "ssim"  # whole composited frame
+HOLE_PSNR = "hole_psnr_db"  # hole pixels only
+HOLE_SSIM = "hole_ssim"  # SSIM map averaged over hole pixels
+SECONDS_PER_FRAME = "seconds_per_frame_s"
+METRICS = (PSNR, SSIM, HOLE_PSNR, HOLE_SSIM)
+
+# Subjects of an evaluation.
+SUBJECT_CANDIDATE = "candidate"
+SUBJECT_CHAMPION = "champion"
+SUBJECT_FRAME_MEAN = "trivial_frame_mean"
+SUBJECT_RING_MEAN = "trivial_ring_mean"
+TRIVIAL_SUBJECTS = (SUBJECT_FRAME_MEAN, SUBJECT_RING_MEAN)
+
+# Artifacts of an evaluation run.
+RESULTS_JSON = "results.json"
+RESULTS_PARQUET = "results.parquet"
+STRIP = "strip"
