@@ -1,4 +1,4 @@
-"""Every name that is written to MLflow or read from it: one place, so that a reader finds the writer.
+"""Every name written to MLflow or read from it: one place, so that a reader finds the writer.
 
 Scalars of a training run are stepped by clips seen; scalars of an evaluation have no step.
 Units are part of the name where there is one (`_db`, `_s`).

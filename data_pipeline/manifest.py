@@ -1,0 +1,93 @@
+"""The file that makes a directory a data set. It is written last, and never again.
+
+`{"schema", "settings", "payload": {path: {"size", "sha256"}}, "digest", "provenance"}`. The digest
+covers schema, settings and payload: what the data is. Provenance (where, when, by which code) is
+outside of it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data_pipeline import lake
+from data_pipeline.canonical import canonical_json, sha256_of_json
+from data_pipeline.door import UserError
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a file of the data set must be."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest as it was read."""
+
+    settings: Mapping[str, Any]
+    """What the data set was asked to be."""
+    payload: Mapping[str, File]
+    """Every file but the manifest, by its path below the data set."""
+    digest: str
+    """Names the content: SHA-256, 64 hex digits."""
+    provenance: Mapping[str, Any]
+    """Where, when and by what it was made."""
+
+
+def digest_of(settings: Mapping[str, Any], payload: Mapping[str, File]) -> str:
+    """The digest of a data set: SHA-256 over schema, settings and payload."""
+    return sha256_of_json(_digested(settings, payload))
+
+
+def load(uri: str) -> Manifest:
+    """Read the manifest of the data set at `uri`.
+
+    Raises:
+        UserError: there is no data set, or this code cannot read it.
+    """
+    uri = lake.absolute(uri)
+    try:
+        text = lake.read_bytes(lake.join(uri, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(_missing(uri)) from error
+    try:
+        value = json.loads(text)
+        schema = value["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{uri}/{MANIFEST} is not the manifest of a data set") from error
+    if schema != SCHEMA:
+        raise UserError(
+            f"{uri} has a manifest of schema {schema!r}, this version reads schema {SCHEMA}: "
+            "use the version of the project that wrote it"
+        )
+    payload = {path: File(**file) for path, file in value["payload"].items()}
+    return Manifest(value["settings"], payload, value["digest"], value["provenance"])
+
+
+def create(uri: str, manifest: Manifest) -> None:
+    """Write a manifest where there is none; FileExistsError where there is one."""
+    value = _digested(manifest.settings, manifest.payload)
+    value |= {"digest": manifest.digest, "provenance": dict(manifest.provenance)}
+    lake.create_bytes(lake.join(uri, MANIFEST), canonical_json(value) + b"\n")
+
+
+def _digested(settings: Mapping[str, Any], payload: Mapping[str, File]) -> dict[str, Any]:
+    files = {path: asdict(file) for path, file in payload.items()}
+    return {"schema": SCHEMA, "settings": dict(settings), "payload": files}
+
+
+def _missing(uri: str) -> str:
+    if lake.exists(uri) or lake.list_files(uri):
+        return (
+            f"{uri} has no {MANIFEST}, so it is not a finished data set: build it again with "
+            "the same `shard` command, or give another URI"
+        )
+    return f"no data set at {uri}: build one with `python data_pipeline/run.py shard`"

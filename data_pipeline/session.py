@@ -1,0 +1,51 @@
+"""The Ray session that a door works in: quiet, local unless a cluster is there, gone at the end."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+
+OBJECT_STORE_BYTES = 256 * 2**20
+
+# Read by Ray when it starts; what the user has set wins.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """Make Ray ready and leave it as it was found.
+
+    Uses the session that is open already; else joins the cluster that RAY_ADDRESS names; else
+    starts a local Ray with `cpus` CPUs and stops it at the end.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"logging_level": logging.ERROR}
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {
+            "num_cpus": cpus,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+    ray.init(**options)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Its constructor sets fields that it calls deprecated itself.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()

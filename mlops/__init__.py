@@ -1,0 +1,32 @@
+"""Decides which model people use and lets them use it.
+
+The map of this room:
+
+- `names`      every metric, tag and alias that is written to MLflow or read from it
+- `tracking`   MLflow runs: where they live, how scalars, pictures and data sets get there
+- `registry`   the registered model: versions, aliases, tags
+- `model`      a loaded version: predicts a clip, streams a video
+- `metrics`    pure: PSNR and SSIM over the frame and inside the hole, trivial fills
+- `scoring`    what one Ray actor does: a subject scored on a clip
+- `evaluate`   door: scores a version on the held-out split, against the champion
+- `verdict`    an evaluation run read back as data
+- `gate`       pure: evaluation numbers in, promote or refuse with reasons out
+- `promote`    door: applies the gate, moves `champion` and `previous`, writes the decision
+- `video`      any video in, H.264 out, exact frame count and fps
+- `masks`      holes from a picture, a folder, a video or a box
+- `inpaint`    door: VIDEO MASK OUT
+- `lineage`    door: version -> run -> data -> commit -> config -> evaluation
+- `figures`    loss curves and strips as inline pictures
+- `page`       the HTML of the report
+- `report`     door: one self-contained page
+- `config`     what each door can be told
+
+Imports run one way: this room may import `data_pipeline`, never `training`.
+"""
+
+import os
+
+# MLflow decides at import whether it reports usage to its makers: set before any import of it.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Doors print their own lines; MLflow would add two with an address for each run that ends.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -1,0 +1,112 @@
+"""PSNR and SSIM over the frame and inside the hole, and the two trivial fills. Pure.
+
+Legend: `H`, `W` pixels; a frame is uint8 RGB [H,W,3]; a hole is [H,W], nonzero = to be filled.
+
+| metric       | unit | definition                                                                 |
+|--------------|------|----------------------------------------------------------------------------|
+| psnr_db      | dB   | 10 log10(255^2 / mean squared error over all pixels and channels)          |
+| ssim         | 1    | mean SSIM, uniform window of 65 pixels (the field's; less on small frames) |
+| hole_psnr_db | dB   | 10 log10(255^2 / mean squared error over the hole's pixels, all channels)  |
+| hole_ssim    | 1    | SSIM map, uniform window of 11 pixels, averaged over the hole's pixels     |
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+from skimage.morphology import dilation, disk
+
+PEAK = 255.0
+FRAME_WINDOW = 65  # pixels; what FuseFormer, E2FGVI and ProPainter publish with
+HOLE_WINDOW = 11  # pixels; wide enough for structure, narrow enough to stay near the hole
+RING_PIXELS = 10
+
+Frame = NDArray[np.uint8]
+Hole = NDArray[np.uint8] | NDArray[np.bool_]
+
+
+def psnr_db(truth: Frame, result: Frame) -> float:
+    """PSNR of a frame in dB over all pixels and channels; inf when they are equal."""
+    return _db(_squared_error(truth, result).mean())
+
+
+def ssim(truth: Frame, result: Frame) -> float:
+    """Mean SSIM of a frame, 1 = equal, with `frame_window` pixels as window.
+
+    scikit-image leaves out a border of half a window before it averages, as in published numbers.
+    """
+    mean, _ = _structural_similarity(truth, result, frame_window(*truth.shape[:2]))
+    return mean
+
+
+def hole_psnr_db(truth: Frame, result: Frame, hole: Hole) -> float:
+    """PSNR in dB over the pixels of the hole only; nan without a hole, inf when they are equal."""
+    inside = hole.astype(bool)
+    if not inside.any():
+        return math.nan
+    return _db(_squared_error(truth, result)[inside].mean())
+
+
+def hole_ssim(truth: Frame, result: Frame, hole: Hole) -> float:
+    """SSIM map (window of 11 pixels, or what fits), averaged over the hole; nan without a hole.
+
+    Windows of pixels near the rim reach over known pixels, so a seam counts.
+    """
+    inside = hole.astype(bool)
+    if not inside.any():
+        return math.nan
+    window = _largest_odd(min(HOLE_WINDOW, *truth.shape[:2]))
+    _, over_frame = _structural_similarity(truth, result, window)
+    return float(over_frame[inside].mean())
+
+
+def frame_window(height: int, width: int) -> int:
+    """Window of `ssim` in pixels: 65, or on a smaller frame the largest odd one up to 11."""
+    if min(height, width) >= FRAME_WINDOW:
+        return FRAME_WINDOW
+    return _largest_odd(min(height, width, HOLE_WINDOW))
+
+
+def fill_with_frame_mean(frame: Frame, hole: Hole) -> Frame:
+    """The frame with its hole in the mean colour of all its known pixels."""
+    return _filled(frame, hole.astype(bool), ~hole.astype(bool))
+
+
+def fill_with_ring_mean(frame: Frame, hole: Hole) -> Frame:
+    """The frame with its hole in the mean colour of the known pixels up to 10 pixels from it."""
+    inside = hole.astype(bool)
+    wider = dilation(inside, disk(RING_PIXELS))  # type: ignore[no-untyped-call]  # scikit-image
+    return _filled(frame, inside, wider & ~inside)
+
+
+def _filled(frame: Frame, inside: NDArray[np.bool_], known: NDArray[np.bool_]) -> Frame:
+    """Fill `inside` with the mean over `known`; mid grey where nothing is known."""
+    colour = frame[known].mean(axis=0) if known.any() else np.full(3, PEAK / 2)
+    filled = frame.copy()
+    filled[inside] = np.floor(colour + 0.5).astype(np.uint8)
+    return filled
+
+
+def _structural_similarity(
+    truth: Frame, result: Frame, window: int
+) -> tuple[float, NDArray[np.float64]]:
+    """(mean without the border, map [H,W,3]) of SSIM with sample covariance, as published."""
+    mean, over_frame = structural_similarity(  # type: ignore[no-untyped-call]  # scikit-image
+        truth, result, channel_axis=2, data_range=PEAK, win_size=window, full=True
+    )
+    return float(mean), over_frame
+
+
+def _squared_error(truth: Frame, result: Frame) -> NDArray[np.float64]:
+    return np.square(truth.astype(np.float64) - result.astype(np.float64))
+
+
+def _db(mean_squared_error: float) -> float:
+    if mean_squared_error == 0:
+        return math.inf
+    return 10 * math.log10(PEAK**2 / mean_squared_error)
+
+
+def _largest_odd(most: int) -> int:
+    return most if most % 2 else most - 1

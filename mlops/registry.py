@@ -1,0 +1,195 @@
+"""The registered model: versions, aliases, tags.
+
+Aliases are read with `get_model_version_by_alias` only: a search does not return them on SQL
+stores. MLflow overwrites an alias without compare-and-set and keeps no history of it; `promote`
+writes that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from data_pipeline.door import UserError, nearest
+from mlops import names
+from mlops.tracking import absolute_uri, client, local_store_ready, store_exists
+
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter: alias not found
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registered version; `tags` as they were when it was read."""
+
+    name: str
+    version: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """`models:/NAME/VERSION`, which always means this version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def resolve(tracking_uri: str, model_uri: str) -> Version:
+    """The version that `models:/NAME@ALIAS` or `models:/NAME/N` means now.
+
+    Raises:
+        UserError: not such a URI, or not in the registry; says what is.
+    """
+    name, alias, number = _parse(model_uri)
+    if not store_exists(tracking_uri):
+        raise UserError(
+            f"{model_uri}: there is no registry at {absolute_uri(tracking_uri)}; "
+            "train first, or give the --tracking-uri that training used"
+        )
+    known = client(tracking_uri)
+    try:
+        if alias:
+            return _version(known.get_model_version_by_alias(name, alias))
+        return _version(known.get_model_version(name, number))
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+    raise UserError(f"{model_uri} is not in the registry: {_what_exists(known, name)}")
+
+
+def alias_or_none(tracking_uri: str, name: str, alias: str) -> Version | None:
+    """The version an alias points at, None when nothing carries it."""
+    if not store_exists(tracking_uri):
+        return None
+    try:
+        return _version(client(tracking_uri).get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        return None
+
+
+def find(tracking_uri: str, name: str, tags: Mapping[str, str]) -> Version | None:
+    """The newest version that carries all these tags."""
+    terms = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
+    found = client(tracking_uri).search_model_versions(" and ".join(terms), max_results=100)
+    return max(map(_version, found), key=lambda one: int(one.version), default=None)
+
+
+def set_alias(tracking_uri: str, version: Version, alias: str) -> None:
+    """Point an alias at a version; it leaves the one that carried it."""
+    client(tracking_uri).set_registered_model_alias(version.name, alias, version.version)
+
+
+def set_tags(tracking_uri: str, version: Version, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    known = client(tracking_uri)
+    for key, value in tags.items():
+        known.set_model_version_tag(version.name, version.version, key, str(value))
+
+
+def register(
+    tracking_uri: str,
+    *,
+    name: str,
+    run_id: str,
+    clips: int,
+    model_dir: Path,
+    tags: Mapping[str, str],
+) -> Version:
+    """Store a model folder and register it as the next version of `name`, once for (run, clips).
+
+    The folder becomes a logged model (MLflow's `models:/m-…`) of the run, and the version points
+    at that: the way `mlflow.register_model` takes, without importing or pickling the model.
+
+    Args:
+        tracking_uri: where.
+        name: registered model, made when it is new.
+        run_id: the training run.
+        clips: clips seen by the generator; with `run_id` it is the identity of the version.
+        model_dir: complete MLflow model folder, as `mlflow.pyfunc.save_model` writes it.
+        tags: further tags of the version.
+
+    Returns:
+        The new version, or the one registered before for this run and number of clips.
+    """
+    if not (model_dir / "MLmodel").is_file():
+        raise UserError(f"{model_dir} is no MLflow model folder: it has no file MLmodel")
+    local_store_ready(tracking_uri)
+    known = client(tracking_uri)
+    identity = {names.RUN_ID: run_id, names.CLIPS: str(clips)}
+    _ensure_registered_model(known, name)
+    before = find(tracking_uri, name, identity)
+    if before is not None:
+        return before
+    experiment = known.get_run(run_id).info.experiment_id
+    logged = known.create_logged_model(
+        experiment, name=f"{name}-{clips}", source_run_id=run_id, tags=identity
+    )
+    known.log_model_artifacts(logged.model_id, str(model_dir))
+    known.finalize_logged_model(logged.model_id, "READY")
+    known.log_outputs(run_id, [LoggedModelOutput(logged.model_id, clips)])
+    made = known.create_model_version(
+        name,
+        logged.model_uri,
+        run_id=run_id,
+        tags={names.EVALUATION: names.EVALUATION_PENDING, **tags, **identity},
+        model_id=logged.model_id,
+    )
+    return _version(made)
+
+
+def _ensure_registered_model(known: MlflowClient, name: str) -> None:
+    try:
+        known.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _parse(model_uri: str) -> tuple[str, str, str]:
+    """(name, alias, number) of a model URI; alias or number is empty."""
+    rest = model_uri.removeprefix("models:/")
+    name, at, alias = rest.partition("@")
+    number = ""
+    if not at:
+        name, _, number = rest.partition("/")
+    if rest == model_uri or not name or "/" in name or not (alias or number.isdigit()):
+        raise UserError(
+            f"model {model_uri!r}: give models:/{names.MODEL}@{names.CANDIDATE} (an alias) "
+            f"or models:/{names.MODEL}/1 (a version)"
+        )
+    return name, alias, number
+
+
+def _what_exists(known: MlflowClient, name: str) -> str:
+    try:
+        model = known.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        others = sorted(one.name for one in known.search_registered_models(max_results=100))
+        hint = nearest(name, others)
+        return f"no model {name!r}{hint}; registered models: {', '.join(others) or 'none'}"
+    newest = find_newest(known, name)
+    aliases = ", ".join(f"{key} = version {value}" for key, value in sorted(model.aliases.items()))
+    return f"{name} has {newest} version(s), aliases: {aliases or 'none'}"
+
+
+def find_newest(known: MlflowClient, name: str) -> int:
+    """Number of the newest version, 0 when there is none."""
+    found = known.search_model_versions(f"name = '{name}'", max_results=1)
+    return max((int(one.version) for one in found), default=0)
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(
+        name=found.name,
+        version=str(found.version),
+        run_id=found.run_id or "",
+        source=found.source or "",
+        tags=dict(found.tags),
+    )

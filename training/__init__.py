@@ -1,0 +1,18 @@
+"""Training: STTN learnt adversarially by many processes, from a data set to a registered version.
+
+| file | idea |
+|---|---|
+| `run.py` | door: train, or resume by the same command |
+| `export.py` | door: any checkpoint becomes a registered version |
+| `config.py`, `presets.py` | what a run is made of; complete runs by name |
+| `worker.py` | what one Ray worker does |
+| `trainer.py` | owns time: clips seen, intervals, the end |
+| `adversary.py` | owns what learns: two networks, two optimisers, the turns |
+| `losses.py`, `schedules.py` | pure: sums over the global batch; learning rate, EMA decay |
+| `model/` | the networks and how they inpaint, on torch alone |
+| `parallel.py` | sharding, applied to plain networks from outside |
+| `loader.py` | clips in order, a share for each rank |
+| `checkpoint.py` | sharded safetensors, a manifest of hashes written last |
+| `telemetry.py` | what a person and MLflow see of a run |
+| `served.py` | the model file that MLflow runs; ships with `model/` inside a version |
+"""

@@ -1,0 +1,288 @@
+"""What a training run is made of: frozen values, one docstring line each, with the unit.
+
+Every field is *learnt* (it changes what is learnt, is part of the config digest and frozen for a
+run) or *operational* (free to change when the run is resumed). This file imports no heavy library,
+so that any machine can check a run.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from data_pipeline.canonical import sha256_of_json
+from data_pipeline.door import UserError, nearest
+from data_pipeline.lake import absolute
+
+SCHEMA = 1  # of the JSON form; a newer schema fills what older files lack by a written migration
+
+ENVIRONMENT = {
+    "data": "STTN_DATA",
+    "storage": "STTN_STORAGE",
+    "tracking_uri": "MLFLOW_TRACKING_URI",
+}
+
+T = TypeVar("T")
+
+
+def learnt(default: Any) -> Any:
+    """A field that changes what is learnt: in the digest, frozen for a run."""
+    return field(default=default, metadata={"learnt": True})
+
+
+def operational(default: Any) -> Any:
+    """A field that may differ when the run is resumed."""
+    return field(default=default, metadata={"learnt": False})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorConfig:
+    """The generator's shape."""
+
+    channels: int = learnt(256)
+    """Channels of the feature map; a multiple of 4 and of the number of patch grids."""
+    blocks: int = learnt(8)
+    """Transformer blocks."""
+    grids: tuple[int, ...] = learnt((1, 3, 6, 12))
+    """Patches per side and frame, one number for each attention head."""
+    masked_attention: bool = learnt(False)
+    """Leave patches that lie mostly in the hole out of the keys (the official code does not)."""
+
+    def __post_init__(self) -> None:
+        """Check that heads and widths come out even."""
+        if self.channels % 4 or self.channels % len(self.grids):
+            raise UserError(
+                f"generator.channels is {self.channels}; it must be a multiple of 4 and of the "
+                f"{len(self.grids)} patch grids: use {-(-self.channels // 12) * 12} or 256"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscriminatorConfig:
+    """The discriminator's shape."""
+
+    channels: int = learnt(64)
+    """Channels of the first layer; the others are 2 and 4 times as wide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the generator's losses (paper section 3.3)."""
+
+    hole: float = learnt(1.0)
+    """Weight of the mean absolute error inside the holes."""
+    valid: float = learnt(1.0)
+    """Weight of the mean absolute error outside the holes."""
+    adversarial: float = learnt(0.01)
+    """Weight of the adversarial loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimiserConfig:
+    """Adam, once for each network, and the average of the generator's weights."""
+
+    generator_learning_rate: float = learnt(1e-4)
+    """Learning rate of the generator at the start."""
+    discriminator_learning_rate: float = learnt(1e-4)
+    """Learning rate of the discriminator at the start."""
+    betas: tuple[float, float] = learnt((0.0, 0.99))
+    """Adam's decay of the first and second moment, for each iteration."""
+    decay_every_clips: int = learnt(1_200_000)
+    """Clips between divisions of both learning rates by 10; 0 = never."""
+    decays: int = learnt(2)
+    """Divisions by 10, at most."""
+    ema_half_life_clips: float = learnt(10_000.0)
+    """Clips after which an old weight counts half in the averaged generator; 0 = no averaging."""
+    init_std: float = learnt(0.02)
+    """Standard deviation of the initial weights."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("generator_learning_rate", "discriminator_learning_rate", "init_std"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"optimiser.{name} is {getattr(self, name)}; it must be above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"optimiser.betas are {self.betas}; both must lie in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str = operational("sttn")
+    """Name of the run; the same name in the same storage resumes it."""
+    data: str | None = operational(None)
+    """URI of the data set (a version directory of the lake); default: STTN_DATA."""
+    storage: str | None = operational(None)
+    """URI under which the run's checkpoints are kept; default: STTN_STORAGE."""
+    tracking_uri: str | None = operational(None)
+    """MLflow tracking URI; default: MLFLOW_TRACKING_URI."""
+    clips: int = operational(4_000_000)
+    """Clips to train to, counted from the start of the run; a multiple of batch_clips."""
+
+    seed: int = learnt(0)
+    """Seed of the initial weights and of the order of clips."""
+    batch_clips: int = learnt(8)
+    """Clips of one iteration over all workers (the global batch)."""
+    clip_frames: int = learnt(5)
+    """Frames of one clip."""
+    window_shards: int = learnt(8)
+    """Shards among which videos are shuffled together in one epoch."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """The generator's shape."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """The discriminator's shape."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the generator's losses."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    """Adam and weight averaging."""
+
+    device: Literal["cpu", "cuda"] = operational("cuda")
+    """Where the workers compute; cuda = one GPU for each worker."""
+    workers: int = operational(8)
+    """Worker processes, at most one for each clip of the global batch."""
+    worker_threads: int = operational(1)
+    """CPU threads of one worker for computing."""
+    micro_batch_clips: int = operational(1)
+    """Clips that one worker computes at a time; gradients add up over the rest."""
+    prefetch_clips: int = operational(16)
+    """Clips that one worker reads ahead."""
+    log_every_clips: int = operational(4_000)
+    """Clips between two points of the curves; rounded up to whole iterations."""
+    picture_every_clips: int = operational(80_000)
+    """Clips between two before/after pictures; rounded up to whole iterations."""
+    checkpoint_every_clips: int = operational(80_000)
+    """Clips between two checkpoints; rounded up to whole iterations."""
+    keep_checkpoints: int = operational(3)
+    """Newest checkpoints kept."""
+    worker_failures: int = operational(3)
+    """Failures of workers after which the run is given up."""
+
+    def __post_init__(self) -> None:
+        """Check numbers against each other; every message names the cure."""
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
+        if not self.name or set(self.name) - _NAME_CHARACTERS:
+            raise UserError(
+                f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only"
+            )
+        if self.workers > self.batch_clips:
+            raise UserError(
+                f"{self.workers} workers share a global batch of {self.batch_clips} clips, so some "
+                f"would have none: use --workers {self.batch_clips} or fewer, or a larger "
+                "--batch-clips"
+            )
+        if self.clips % self.batch_clips:
+            below = self.clips // self.batch_clips * self.batch_clips
+            raise UserError(
+                f"--clips {self.clips} is not a multiple of the global batch of "
+                f"{self.batch_clips} clips: use {below + self.batch_clips}"
+                + (f" or {below}" if below else "")
+            )
+
+
+_AT_LEAST_ONE = (
+    "clips", "batch_clips", "clip_frames", "window_shards", "workers", "worker_threads",
+    "micro_batch_clips", "prefetch_clips", "log_every_clips", "picture_every_clips",
+    "checkpoint_every_clips", "keep_checkpoints",
+)  # fmt: skip
+_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def resolve(config: TrainConfig, environment: Mapping[str, str]) -> TrainConfig:
+    """Fill data, storage and tracking from the environment and make every path absolute.
+
+    Raises:
+        UserError: something is named neither by a flag nor by the environment.
+    """
+    found = {
+        name: getattr(config, name) or environment.get(variable)
+        for name, variable in ENVIRONMENT.items()
+    }
+    missing = [
+        f"{_flag(name)} (or {variable})"
+        for name, variable in ENVIRONMENT.items()
+        if not found[name]
+    ]
+    if missing:
+        raise UserError(
+            f"this run needs {', '.join(missing)}; to see a run that needs nothing: "
+            "python training/run.py demo"
+        )
+    return dataclasses.replace(
+        config,
+        data=absolute(str(found["data"])),
+        storage=absolute(str(found["storage"])),
+        tracking_uri=str(found["tracking_uri"]),
+    )
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The resolved config as plain JSON values, with its schema version."""
+    return {"schema": SCHEMA, **dataclasses.asdict(config)}
+
+
+def from_json(document: Mapping[str, Any]) -> TrainConfig:
+    """Read back what `to_json` wrote.
+
+    Raises:
+        UserError: another schema, or a key too many or too few.
+    """
+    values = dict(document)
+    schema = values.pop("schema", None)
+    if schema != SCHEMA:
+        raise UserError(f"the config has schema {schema}; this version reads schema {SCHEMA}")
+    return _build(TrainConfig, values, "config")
+
+
+def config_digest(config: TrainConfig) -> str:
+    """sha256 over the learnt fields, canonical JSON: equal digests learn the same from equal data."""
+    return sha256_of_json({"schema": SCHEMA, **learnt_fields(config)})
+
+
+def learnt_fields(config: Any) -> dict[str, Any]:
+    """The learnt fields alone, nested as in the config."""
+    chosen: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            chosen[item.name] = learnt_fields(value)
+        elif item.metadata["learnt"]:
+            chosen[item.name] = list(value) if isinstance(value, tuple) else value
+    return chosen
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise UserError(f"{where} has an unknown key {key!r}{nearest(key, hints)}")
+    missing = sorted(set(hints) - set(values))
+    if missing:
+        raise UserError(f"{where} lacks {', '.join(missing)}")
+    built = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    return kind(**built)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, where)
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{where} is {value!r}; it must be one of {typing.get_args(hint)}")
+        return value
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) not in allowed:
+        raise UserError(f"{where} is {value!r} ({type(value).__name__}); wanted {hint}")
+    return value

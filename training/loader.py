@@ -1,0 +1,100 @@
+"""Clips in their order, a share of each global batch for this rank, read ahead by threads.
+
+B clips of this rank's share, T frames, H x W frame. The whole state is one integer: the position of
+the next global batch.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_pipeline.clips import ClipOrder
+from data_pipeline.reader import DataSet, read_clip
+from training.batch import Batch, to_tensors
+
+_THREADS = 2  # decoding a clip takes milliseconds and lets go of the interpreter lock
+
+Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def share(position: int, batch_clips: int, rank: int, world: int) -> list[tuple[int, float]]:
+    """Positions and weights of one rank's share of the global batch that begins at `position`.
+
+    Shares are equally long; what is missing to that is padded with the last clip at weight 0.
+    """
+    length = -(-batch_clips // world)
+    wanted = range(rank * length, (rank + 1) * length)
+    return [(position + min(i, batch_clips - 1), float(i < batch_clips)) for i in wanted]
+
+
+class Loader:
+    """Endless batches from a position on; close it, or use it in a `with` block.
+
+    Args:
+        data_set: opened in this process.
+        split: "train".
+        order: which clip stands at which position.
+        batch_clips: clips of the global batch.
+        rank: of this process.
+        world: processes.
+        position: first position, clips.
+        prefetch_clips: clips read ahead.
+    """
+
+    def __init__(
+        self,
+        data_set: DataSet,
+        split: str,
+        order: ClipOrder,
+        *,
+        batch_clips: int,
+        rank: int,
+        world: int,
+        position: int,
+        prefetch_clips: int,
+    ) -> None:
+        self._data_set = data_set
+        self._videos = data_set.videos(split)
+        self._order = order
+        self._batch_clips = batch_clips
+        self._rank, self._world = rank, world
+        self._position = position
+        self._batches_ahead = max(1, -(-prefetch_clips * world // batch_clips))
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="clips")
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches in order, whichever clip was read first."""
+        ahead: deque[tuple[list[Future[Pixels]], list[float]]] = deque()
+        while True:
+            while len(ahead) < self._batches_ahead:
+                wanted = share(self._position, self._batch_clips, self._rank, self._world)
+                reads = [self._threads.submit(self._read, position) for position, _ in wanted]
+                ahead.append((reads, [weight for _, weight in wanted]))
+                self._position += self._batch_clips
+            reads, weights = ahead.popleft()
+            clips = [to_tensors(*read.result()) for read in reads]
+            yield Batch(
+                torch.stack([frames for frames, _ in clips]),
+                torch.stack([masks for _, masks in clips]),
+                torch.tensor(weights),
+            )
+
+    def _read(self, position: int) -> Pixels:
+        clip = self._order.clip(position)
+        return read_clip(self._data_set, self._videos[clip.video], clip)

@@ -1,0 +1,95 @@
+"""STTN's temporal-patch discriminator: six 3-D convolutions, five of them spectrally normed.
+
+B clips, T frames, H x W frame. Paper section 3.3 (T-PatchGAN, hinge loss); the spectral norm is
+Miyato et al., arXiv 1802.05957.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Discriminator(nn.Module):
+    """Scores every space-time patch of a clip: high for real, low for inpainted.
+
+    Each clip is scored on its own. (The official code strings the clips of a batch together into
+    one long clip, so that scores depend on the neighbours in the batch; with one clip the two agree.)
+
+    Args:
+        channels: width of the first layer (official: 64); the others are 2 and 4 times as wide.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        widths = [3, channels, channels * 2, channels * 4, channels * 4, channels * 4]
+        layers: list[nn.Module] = []
+        for i, (channels_in, channels_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers.append(SpectralConv3d(channels_in, channels_out, 1 if i == 0 else 2))
+            layers.append(nn.LeakyReLU(0.2))
+        layers.append(
+            nn.Conv3d(widths[-1], channels * 4, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2))
+        )
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[B, T, 3, H, W] in [-1, 1] -> scores [B, T, C, H', W'], unbounded."""
+        scores: Tensor = self.conv(clips.transpose(1, 2))
+        return scores.transpose(1, 2)
+
+    def spectral_layers(self) -> list["SpectralConv3d"]:
+        """The layers that want a power iteration, first to last."""
+        return [layer for layer in self.conv if isinstance(layer, SpectralConv3d)]
+
+
+class SpectralConv3d(nn.Module):
+    """3x5x5 convolution, stride 2 in space, whose weight is divided by its largest singular value.
+
+    The singular value is u . W v with the stored vectors, differentiated through W only. The vectors
+    move by `power_iteration` alone, never inside a forward pass: a pass can then be repeated, split
+    or recomputed without changing what is learnt.
+
+    Args:
+        channels_in: input channels.
+        channels_out: output channels.
+        padding: in space, pixels; in time it is always 1 frame.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int, padding: int) -> None:
+        super().__init__()
+        self.padding = (1, padding, padding)
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, 3, 5, 5))
+        self.register_buffer("u", torch.zeros(channels_out))
+        self.register_buffer("v", torch.zeros(channels_in * 3 * 5 * 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, T, H, W] -> [B, C_out, T, H', W']."""
+        sigma = torch.dot(self.u, self.weight.flatten(1) @ self.v)
+        return functional.conv3d(x, self.weight / sigma, stride=(1, 2, 2), padding=self.padding)
+
+
+def power_iteration(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """One step towards the leading singular vectors of a weight.
+
+    Args:
+        weight: the whole weight, [C_out, ...], float32 or better.
+        u: the left vector so far, [C_out], of length 1.
+
+    Returns:
+        u [C_out] and v [C_in*3*5*5], new tensors of length 1.
+    """
+    matrix = weight.detach().flatten(1)
+    v = functional.normalize(matrix.T @ u, dim=0, eps=1e-12)
+    return functional.normalize(matrix @ v, dim=0, eps=1e-12), v
+
+
+def initialise_vectors(discriminator: Discriminator, random: torch.Generator) -> None:
+    """Start every spectral norm from a random direction and its first power iteration."""
+    with torch.no_grad():
+        for layer in discriminator.spectral_layers():
+            start = torch.empty_like(layer.u).normal_(generator=random)
+            layer.u, layer.v = power_iteration(
+                layer.weight, functional.normalize(start, dim=0, eps=1e-12)
+            )

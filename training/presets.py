@@ -1,0 +1,68 @@
+"""Complete runs by name; flags are for small deviations.
+
+`youtube-vos` is the paper's recipe. `smoke` learns nothing worth having in seconds and exists to
+run every part once. `demo` learns something worth having on two CPU cores in minutes.
+"""
+
+from training.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainConfig,
+)
+
+DEFAULT = "youtube-vos"
+
+PRESETS: dict[str, TrainConfig] = {
+    # Paper section 4 and the official youtube-vos.json: 500,000 iterations of 8 clips. The average
+    # of the weights is ours. Never run to its end.
+    "youtube-vos": TrainConfig(name="youtube-vos"),
+    # Widths are the least that keeps every kind of layer.
+    "smoke": TrainConfig(
+        name="smoke",
+        clips=8,
+        batch_clips=4,
+        clip_frames=3,
+        window_shards=2,
+        generator=GeneratorConfig(channels=16, blocks=1),
+        discriminator=DiscriminatorConfig(channels=4),
+        optimiser=OptimiserConfig(ema_half_life_clips=4),
+        device="cpu",
+        workers=2,
+        micro_batch_clips=2,
+        prefetch_clips=4,
+        log_every_clips=4,
+        picture_every_clips=8,
+        checkpoint_every_clips=4,
+    ),
+    # Narrower networks want larger initial weights for the same gain per layer (0.02 at 256
+    # channels), and can take a larger step.
+    "demo": TrainConfig(
+        name="demo",
+        data="demo/lake/curated/demo/v1",
+        storage="demo/runs",
+        tracking_uri="sqlite:///demo/mlflow.db",
+        clips=800,
+        batch_clips=4,
+        window_shards=2,
+        generator=GeneratorConfig(channels=64, blocks=2),
+        discriminator=DiscriminatorConfig(channels=8),
+        loss=LossConfig(),
+        optimiser=OptimiserConfig(
+            generator_learning_rate=1e-3,
+            discriminator_learning_rate=1e-4,
+            decay_every_clips=640,
+            decays=1,
+            ema_half_life_clips=60,
+            init_std=0.04,
+        ),
+        device="cpu",
+        workers=2,
+        micro_batch_clips=2,
+        prefetch_clips=8,
+        log_every_clips=20,
+        picture_every_clips=200,
+        checkpoint_every_clips=200,
+    ),
+}
