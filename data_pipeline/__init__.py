@@ -26,4 +26,5 @@ Underneath
     lake.py       one URI for disk and S3
     draws.py      random numbers that depend on names and counters only
     canonical.py  one JSON text for one value, and its hash
+    provenance.py which commit the code is
 """

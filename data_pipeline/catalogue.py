@@ -127,4 +127,4 @@ def _encode(table: pa.Table) -> bytes:
         write_statistics=True,
         row_group_size=2**20,
     )
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())

@@ -12,7 +12,7 @@ import functools
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # ships no ty
     NoCredentialsError,
 )
 
-from data_pipeline.door import UserError, nearest
+from data_pipeline.door import Refused, UserError, nearest
 
 SCHEMES = ("file", "s3")
 _PART = ".part"  # ends the name of a file that is being written: not a file yet
 _OPEN_FILES = 128
 
 
-class TransientError(Exception):
+class TransientError(Refused):
     """The store did not answer properly; the same call may succeed later."""
 
 
@@ -139,11 +139,26 @@ def download(uri: str, local: Path) -> None:
 
 def remove(uri: str) -> None:
     """Delete one file; no error when there is none."""
+    if not _is_s3(uri):
+        Path(uri).unlink(missing_ok=True)
+        return
+    with _s3_errors(uri):
+        _s3().rm_file(uri)
+
+
+def remove_files(uri: str, names: Sequence[str]) -> None:
+    """Delete files below `uri` by their relative names, and the directories left empty there."""
     if _is_s3(uri):
         with _s3_errors(uri):
-            _s3().rm_file(uri)
+            for name in names:
+                _s3().rm_file(join(uri, name))
         return
-    Path(uri).unlink(missing_ok=True)
+    root = Path(uri)
+    for name in names:
+        (root / name).unlink(missing_ok=True)
+    for folder in sorted({(root / name).parent for name in names} | {root}, reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 class _Descriptor:

@@ -49,9 +49,7 @@ def variant_kinds(stationary: int, moving: int) -> tuple[str, ...]:
     return KINDS * both + rest
 
 
-def mask_sequence(
-    kind: str, seed: int, frames: int, height: int, width: int
-) -> NDArray[np.uint8]:
+def mask_sequence(kind: str, seed: int, frames: int, height: int, width: int) -> NDArray[np.uint8]:
     """Masks of a whole video, uint8 [T, H, W] of 0 and 1 (1 = hole)."""
     return np.stack(list(mask_frames(kind, seed, frames, height, width)))
 
@@ -104,7 +102,8 @@ def _curve(pieces: int, spread: float, words: Sequence[int]) -> NDArray[np.float
     corners = np.stack([points[k::3][:pieces] for k in range(4)])  # [4, pieces, 2]
     curve = np.einsum("kni,kpj->pnj", weights, corners).reshape(-1, 2)
     low, high = points.min() * 1.1, points.max() * 1.1
-    return (curve - low) / (high - low)
+    axes: NDArray[np.float64] = (curve - low) / (high - low)
+    return axes
 
 
 def _fill(curve: NDArray[np.float64], height: int, width: int) -> NDArray[np.uint8]:

@@ -3,8 +3,8 @@
 Members, in this order: `<id>.meta.json`, `<id>.masks.bits.zst`, `<id>.f00000.jpg` ...
 
 The mask member holds bits [V, T, ceil(H*W/8)], each frame packed over its row-major pixels. It is
-cut in chunks of `FRAMES_PER_CHUNK` frames of one variant; each chunk is one zstd frame, so `zstd -d`
-of the whole gives all bits and one chunk can be read alone.
+cut in chunks of `FRAMES_PER_CHUNK` frames of one variant; each chunk is one zstd frame, so
+`zstd -d` of the whole gives all bits and one chunk can be read alone.
 
 Legend: V mask variants, T frames, H rows, W columns.
 """

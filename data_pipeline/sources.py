@@ -35,7 +35,7 @@ _BIT_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.
 _FEWEST_OF_DECLARED = 0.95
 
 
-class BadVideo(Exception):
+class BadVideoError(Exception):
     """This video cannot be used, and why, in a few words."""
 
 
@@ -88,7 +88,7 @@ def video_files(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceV
             split = TEST if video in held_out else TRAIN
             try:
                 videos.append(_record(video, split, path))
-            except BadVideo as bad:
+            except BadVideoError as bad:
                 raise UserError(f"{path} {bad}: nothing was written; leave it out") from bad
             shown.advance()
     return tuple(videos)
@@ -98,7 +98,7 @@ def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.u
     """The frames of a video at the data set's size, uint8 [H, W, 3], one at a time.
 
     Raises:
-        BadVideo: it cannot be decoded, or ends long before its container says.
+        BadVideoError: it cannot be decoded, or ends long before its container says.
     """
     count = 0
     reformatter = VideoReformatter()
@@ -111,12 +111,12 @@ def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.u
                 rgb = reformatter.reformat(
                     frame, format="rgb24", interpolation=_BIT_EXACT, threads=1
                 )
-                yield _resized(rgb.to_ndarray(), width, height)
+                yield _resized(rgb.to_ndarray().astype(np.uint8, copy=False), width, height)
                 count += 1
     except (av.FFmpegError, OSError) as error:
-        raise BadVideo(f"cannot be decoded after {count} frames ({_reason(error)})") from error
+        raise BadVideoError(f"cannot be decoded after {count} frames ({_reason(error)})") from error
     if count < max(1, _FEWEST_OF_DECLARED * video.frames):
-        raise BadVideo(f"gives {count} frames, but its container says {video.frames}")
+        raise BadVideoError(f"gives {count} frames, but its container says {video.frames}")
 
 
 def _path(name: str) -> Path:
@@ -154,7 +154,7 @@ def _wheel_file(name: str) -> Path:
 
 def _record(video: str, split: str, path: Path) -> SourceVideo:
     if path.stat().st_size == 0:
-        raise BadVideo("is empty (0 bytes)")
+        raise BadVideoError("is empty (0 bytes)")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     try:
@@ -163,11 +163,11 @@ def _record(video: str, split: str, path: Path) -> SourceVideo:
             fps = stream.average_rate or stream.guessed_rate
             frames = stream.frames or _packets(container, stream)
     except (av.FFmpegError, OSError) as error:
-        raise BadVideo(f"cannot be opened as a video ({_reason(error)})") from error
+        raise BadVideoError(f"cannot be opened as a video ({_reason(error)})") from error
     if not fps:
-        raise BadVideo("does not say its frame rate")
+        raise BadVideoError("does not say its frame rate")
     if frames < 1:
-        raise BadVideo("has no frames")
+        raise BadVideoError("has no frames")
     rate = Fraction(fps.numerator, fps.denominator)
     return SourceVideo(
         id=video,
@@ -182,13 +182,11 @@ def _record(video: str, split: str, path: Path) -> SourceVideo:
 
 def _stream(container: av.container.InputContainer) -> av.video.stream.VideoStream:
     if not container.streams.video:
-        raise BadVideo("has no video stream")
+        raise BadVideoError("has no video stream")
     return container.streams.video[0]
 
 
-def _packets(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> int:
+def _packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
     """Count what would be decoded, for containers that do not count their frames."""
     return sum(1 for packet in container.demux(stream) if packet.size)
 

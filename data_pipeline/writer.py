@@ -7,19 +7,18 @@ carries the hash, and returns one row.
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from data_pipeline import lake, masks, sample
 from data_pipeline.catalogue import OK, FrameRow, VideoRow, encode_index
 from data_pipeline.plan import Shard
-from data_pipeline.sources import BadVideo, SourceVideo, decode
+from data_pipeline.sources import BadVideoError, SourceVideo, decode
 
 _BLOCK = 512  # of a tar
 
@@ -52,12 +51,10 @@ class Task:
         shard = value.pop("shard")
         videos = tuple(SourceVideo(**video) for video in shard["videos"])
         kinds = tuple(value.pop("kinds"))
-        return Task(
-            shard=Shard(shard["name"], shard["split"], videos), kinds=kinds, **value
-        )
+        return Task(shard=Shard(shard["name"], shard["split"], videos), kinds=kinds, **value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Written:
     """What became of one task."""
 
@@ -90,27 +87,23 @@ class Written:
 
 
 class Tar:
-    """A tar as `webdataset.TarWriter(mtime=0, encoder=False, mode=0o644)` writes it.
+    """Members of a tar as `webdataset.TarWriter(mtime=0, encoder=False, mode=0o644)` writes them.
 
     Same bytes, without its import, which loads torch in every worker.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
         self._end = 0
 
     def add(self, name: str, data: bytes) -> int:
         """Append one member; returns the offset of its first byte of data."""
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = len(data), 0, 0o644
-        self._tar.addfile(member, io.BytesIO(data))
+        self._archive.addfile(member, io.BytesIO(data))
         offset = self._end + _BLOCK
         self._end = offset + -(-len(data) // _BLOCK) * _BLOCK
         return offset
-
-    def close(self) -> None:
-        """Write the end of the archive."""
-        self._tar.close()
 
 
 def write_shard(row: dict[str, Any]) -> dict[str, Any]:
@@ -124,30 +117,90 @@ def _write(task: Task) -> Written:
     rejected: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="sttn-shard-") as folder:
         local = Path(folder) / "shard.tar"
-        with local.open("wb") as file:
-            tar = Tar(file)
+        with tarfile.open(local, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            tar = Tar(archive)
             for video in task.shard.videos:
                 try:
-                    added = _add_video(tar, video, task, Path(folder) / "frames")
-                except BadVideo as bad:
+                    spool = _Spool(Path(folder) / "frames", video, task)
+                except BadVideoError as bad:
                     rejected[video.id] = f"{video.path} {bad}"
                     continue
-                videos.append(added[0])
-                frames += added[1]
-            tar.close()
+                videos.append(_add_video(tar, video, task, spool, frames))
         if rejected:
-            return _nothing(task, rejected)
+            return Written(task.shard.name, "", 0, "", (), rejected, b"")
         with local.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         path = f"shards/{task.shard.name}-{sha256[:8]}.tar"
-        lake.upload(local, lake.join(task.output, path))
         size = local.stat().st_size
-    return Written(
-        shard=task.shard.name,
-        path=path,
-        size=size,
-        sha256=sha256,
-        videos=tuple(replace(row, shard=path) for row in videos),
-        rejected={},
-        index=encode_index(path, frames),
+        lake.upload(local, lake.join(task.output, path))
+    rows = tuple(replace(row, shard=path) for row in videos)
+    return Written(task.shard.name, path, size, sha256, rows, {}, encode_index(path, frames))
+
+
+class _Spool:
+    """The JPEGs of one video in a local file: the tar wants their number before them."""
+
+    def __init__(self, path: Path, video: SourceVideo, task: Task) -> None:
+        self._path = path
+        self._sizes: list[int] = []
+        with path.open("wb") as file:
+            for frame in decode(video, task.width, task.height):
+                self._sizes.append(file.write(sample.encode_frame(frame)))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            for size in self._sizes:
+                yield file.read(size)
+
+
+def _add_video(
+    tar: Tar, video: SourceVideo, task: Task, spool: _Spool, rows: list[FrameRow]
+) -> VideoRow:
+    """Append the sample of one video to the tar and its frames to `rows`."""
+    count, height, width = len(spool), task.height, task.width
+    variants = [
+        sample.Variant(kind, masks.variant_seed(task.seed, video.id, index))
+        for index, kind in enumerate(task.kinds)
+    ]
+    chunks = sample.encode_masks(
+        masks.mask_frames(variant.kind, variant.seed, count, height, width) for variant in variants
+    )
+    meta = sample.encode_meta(
+        video=video.id,
+        split=video.split,
+        frames=count,
+        width=width,
+        height=height,
+        fps=video.fps,
+        source_name=video.name,
+        source_sha256=video.sha256,
+        variants=variants,
+        chunk_bytes=chunks.sizes,
+    )
+    tar.add(sample.meta_member(video.id), meta)
+    masks_offset = tar.add(sample.masks_member(video.id), chunks.data)
+    for frame, jpeg in enumerate(spool):
+        offset = tar.add(sample.frame_member(video.id, frame), jpeg)
+        rows.append(FrameRow(video.id, frame, offset, len(jpeg), zlib.crc32(jpeg)))
+    return VideoRow(
+        id=video.id,
+        split=video.split,
+        frames=count,
+        width=width,
+        height=height,
+        fps=video.fps,
+        shard="",  # named by the hash of the finished tar
+        masks_offset=masks_offset,
+        masks_size=len(chunks.data),
+        masks_crc32=zlib.crc32(chunks.data),
+        mask_kinds=list(task.kinds),
+        chunk_bytes=[list(sizes) for sizes in chunks.sizes],
+        chunk_crc32=[list(sums) for sums in chunks.crc32],
+        source_name=video.name,
+        source_sha256=video.sha256,
+        status=OK,
+        reason="",
     )

@@ -17,6 +17,9 @@ KIND = "kind"
 KIND_TRAINING = "training"
 KIND_EVALUATION = "evaluation"
 KIND_DECISION = "decision"
+DECISION_FROM = "from_version"  # the champion before
+DECISION_TO = "to_version"  # the champion after
+RULE_DIGEST = "rule_digest"
 
 # Tags of a run and of a registered version.
 RUN_ID = "run_id"
@@ -40,10 +43,14 @@ EVALUATION_RUN = "evaluation_run_id"
 # Tags of an evaluation run.
 PROTOCOL_DIGEST = "protocol_digest"
 MODEL_VERSION = "model_version"
-AGAINST_VERSION = "against_version"  # "none" without a champion
+AGAINST_VERSION = "against_version"  # NO_VERSION without a champion
+NO_VERSION = "none"
 
 # Tags of a decision run.
 DECISION = "decision"
+DECISION_FROM = "from_version"  # the champion before
+DECISION_TO = "to_version"  # the champion after
+RULE_DIGEST = "rule_digest"
 DECISION_PROMOTED = "promoted"
 DECISION_REFUSED = "refused"
 REASONS = "reasons"

@@ -43,7 +43,7 @@ def resolve(tracking_uri: str, model_uri: str) -> Version:
     Raises:
         UserError: not such a URI, or not in the registry; says what is.
     """
-    name, alias, number = _parse(model_uri)
+    name, alias, number = parse_uri(model_uri)
     if not store_exists(tracking_uri):
         raise UserError(
             f"{model_uri}: there is no registry at {absolute_uri(tracking_uri)}; "
@@ -58,6 +58,25 @@ def resolve(tracking_uri: str, model_uri: str) -> Version:
         if error.error_code not in _ABSENT:
             raise
     raise UserError(f"{model_uri} is not in the registry: {_what_exists(known, name)}")
+
+
+def parse_uri(model_uri: str) -> tuple[str, str, str]:
+    """(name, alias, number) of a model URI; alias or number is empty.
+
+    Raises:
+        UserError: it is neither models:/NAME@ALIAS nor models:/NAME/NUMBER.
+    """
+    rest = model_uri.removeprefix("models:/")
+    name, at, alias = rest.partition("@")
+    number = ""
+    if not at:
+        name, _, number = rest.partition("/")
+    if rest == model_uri or not name or "/" in name or not (alias or number.isdigit()):
+        raise UserError(
+            f"model {model_uri!r}: give models:/{names.MODEL}@{names.CANDIDATE} (an alias) "
+            f"or models:/{names.MODEL}/1 (a version)"
+        )
+    return name, alias, number
 
 
 def alias_or_none(tracking_uri: str, name: str, alias: str) -> Version | None:
@@ -148,21 +167,6 @@ def _ensure_registered_model(known: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _parse(model_uri: str) -> tuple[str, str, str]:
-    """(name, alias, number) of a model URI; alias or number is empty."""
-    rest = model_uri.removeprefix("models:/")
-    name, at, alias = rest.partition("@")
-    number = ""
-    if not at:
-        name, _, number = rest.partition("/")
-    if rest == model_uri or not name or "/" in name or not (alias or number.isdigit()):
-        raise UserError(
-            f"model {model_uri!r}: give models:/{names.MODEL}@{names.CANDIDATE} (an alias) "
-            f"or models:/{names.MODEL}/1 (a version)"
-        )
-    return name, alias, number
 
 
 def _what_exists(known: MlflowClient, name: str) -> str:

@@ -55,7 +55,7 @@ PRESETS: dict[str, TrainConfig] = {
             decay_every_clips=640,
             decays=1,
             ema_half_life_clips=60,
-            init_std=0.04,
+            init_std=0.06,
         ),
         device="cpu",
         workers=2,

@@ -1,0 +1,133 @@
+"""A registered version, loaded: inpaints a clip, or streams a video.
+
+Python caches modules by name, so a second version loaded into a process would run the code of the
+first: load one version per process.
+
+Legend: `T` frames, `H`, `W` pixels; frames are uint8 RGB [T,H,W,3]; masks are uint8 [T,H,W],
+nonzero = hole.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, final
+
+import mlflow.models
+import mlflow.pyfunc
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
+from numpy.typing import NDArray
+
+from data_pipeline.door import Refused
+from mlops.registry import Version
+from mlops.tracking import client
+
+FOREIGN_WINDOW = 40  # frames given at once to a model that cannot stream; windows do not overlap
+
+Frames = NDArray[np.uint8]
+
+
+@final
+class LoadedModel:
+    """The model of one version, in this process."""
+
+    def __init__(self, version: Version, pyfunc: PyFuncModel) -> None:
+        self.uri = version.uri
+        self.size = _size(pyfunc.metadata.metadata)
+        self._pyfunc = pyfunc
+        self._stream = getattr(_python_model(pyfunc), "stream", None)
+
+    def inpaint(self, frames: Frames, masks: Frames) -> Frames:
+        """Fill the holes of a clip.
+
+        Args:
+            frames: uint8 [T,H,W,3].
+            masks: uint8 [T,H,W], nonzero = hole.
+
+        Returns:
+            uint8 [T,H,W,3]; known pixels are those of `frames`, whatever the model did to them.
+
+        Raises:
+            Refused: the model did not answer uint8 of the same shape.
+        """
+        found = self._pyfunc.predict({"frames": frames, "masks": masks})
+        filled = self._checked(found, frames.shape)
+        return np.where(masks[..., np.newaxis] != 0, filled, frames)
+
+    def stream(self, pairs: Iterable[tuple[Frames, Frames]]) -> Iterator[Frames]:
+        """Fill a video frame by frame in bounded memory.
+
+        Args:
+            pairs: frame uint8 [H,W,3] and mask uint8 [H,W], in order.
+
+        Yields:
+            uint8 [H,W,3] for each pair, in order; it may run many pairs behind.
+
+        Raises:
+            Refused: the model did not answer uint8 of the same shape.
+        """
+        if self._stream is None:
+            yield from self._in_windows(pairs)
+            return
+        shapes: deque[tuple[int, ...]] = deque()
+
+        def noted() -> Iterator[tuple[Frames, Frames]]:
+            for frame, mask in pairs:
+                shapes.append(frame.shape)
+                yield frame, mask
+
+        for filled in self._stream(noted()):
+            yield self._checked(filled, shapes.popleft())
+
+    def _in_windows(self, pairs: Iterable[tuple[Frames, Frames]]) -> Iterator[Frames]:
+        waiting: list[tuple[Frames, Frames]] = []
+        for pair in pairs:
+            waiting.append(pair)
+            if len(waiting) == FOREIGN_WINDOW:
+                yield from self._window(waiting)
+                waiting = []
+        if waiting:
+            yield from self._window(waiting)
+
+    def _window(self, pairs: list[tuple[Frames, Frames]]) -> Frames:
+        frames, masks = zip(*pairs, strict=True)
+        return self.inpaint(np.stack(frames), np.stack(masks))
+
+    def _checked(self, found: Any, shape: tuple[int, ...]) -> Frames:
+        if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.uint8:
+            kind = type(found).__name__
+            if isinstance(found, np.ndarray):
+                kind = f"{found.dtype} {list(found.shape)}"
+            raise Refused(f"{self.uri} answered {kind} where uint8 {list(shape)} was expected")
+        return found
+
+
+def load(tracking_uri: str, version: Version) -> LoadedModel:
+    """Load a version through the registry; call it once per process."""
+    client(tracking_uri)
+    with warnings.catch_warnings():
+        # Advice to the author of a model, printed to everybody who loads it.
+        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict`")
+        pyfunc = mlflow.pyfunc.load_model(version.uri, suppress_warnings=True)
+    return LoadedModel(version, pyfunc)
+
+
+def trained_size(tracking_uri: str, version: Version) -> tuple[int, int] | None:
+    """(width, height) a version was trained at, read without loading it; None when not said."""
+    client(tracking_uri)
+    return _size(mlflow.models.get_model_info(version.uri).metadata)
+
+
+def _size(metadata: dict[str, Any] | None) -> tuple[int, int] | None:
+    if not metadata or "width" not in metadata or "height" not in metadata:
+        return None
+    return int(metadata["width"]), int(metadata["height"])
+
+
+def _python_model(pyfunc: PyFuncModel) -> object:
+    """The author's own object behind a pyfunc; None for flavours that have none."""
+    try:
+        return pyfunc.unwrap_python_model()  # type: ignore[no-untyped-call]  # untyped in mlflow
+    except MlflowException:
+        return None

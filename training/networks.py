@@ -1,0 +1,42 @@
+"""From a config to the two networks, the same on every rank."""
+
+import torch
+
+from training import parallel
+from training.adversary import Adversary
+from training.config import GeneratorConfig, TrainConfig
+from training.model.discriminator import Discriminator, initialise_vectors
+from training.model.generator import Generator, initialise
+
+
+def build_generator(config: GeneratorConfig) -> Generator:
+    """The generator that a config describes, not initialised."""
+    return Generator(config.channels, config.blocks, config.grids, config.masked_attention)
+
+
+def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
+    """Both networks from the seed, sharded over the ranks, with their optimisers.
+
+    The initial weights are drawn whole, on the CPU, from the seed alone: they do not depend on how
+    many processes share them.
+    """
+    random = torch.Generator().manual_seed(config.seed)
+    generator = build_generator(config.generator)
+    discriminator = Discriminator(config.discriminator.channels)
+    initialise(generator, config.optimiser.init_std, random)
+    initialise(discriminator, config.optimiser.init_std, random)
+    initialise_vectors(discriminator, random)
+    parallel.shard(generator.to(device), discriminator.to(device), device)
+    loss, optimiser = config.loss, config.optimiser
+    return Adversary(
+        generator,
+        discriminator,
+        loss_weights=(loss.hole, loss.valid, loss.adversarial),
+        learning_rates=(optimiser.generator_learning_rate, optimiser.discriminator_learning_rate),
+        betas=optimiser.betas,
+        decay_every_clips=optimiser.decay_every_clips,
+        decays=optimiser.decays,
+        ema_half_life_clips=optimiser.ema_half_life_clips,
+        batch_clips=config.batch_clips,
+        micro_batch_clips=config.micro_batch_clips,
+    )

@@ -1,0 +1,89 @@
+"""The model file that MLflow runs: a version of the registry, loaded without this project.
+
+A version carries copies of this file and of `model/` in a package of its own name, and weights as
+safetensors. Nothing is pickled.
+
+    model = mlflow.pyfunc.load_model("models:/sttn@champion")
+    model.predict({"frames": frames, "masks": masks})              # uint8 [T, H, W, 3]
+    model.unwrap_python_model().stream(pairs_of_frame_and_mask)    # frame by frame, bounded memory
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from .model.generator import Generator
+from .model.inpaint import Schedule, stream
+
+WEIGHTS = "weights"  # name of the artifact
+SHAPE = "generator"  # key of the safetensors header: Generator's arguments, JSON
+
+Pixels = NDArray[np.uint8]
+
+
+class Inpainter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow exports it untyped
+    """Fills the holes of a video."""
+
+    _generator: Generator
+
+    def load_context(self, context: Any) -> None:
+        """Read the weights; on a GPU when there is one."""
+        with safe_open(context.artifacts[WEIGHTS], framework="pt") as file:
+            shape = json.loads(file.metadata()[SHAPE])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        generator = Generator(**{**shape, "grids": tuple(shape["grids"])})
+        generator.load_state_dict(weights)
+        self._generator = generator.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    # MLflow reads a type hint here as a schema of its own, and warns of those it cannot use.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        """Inpaint a whole video.
+
+        Args:
+            context: MLflow's; not used.
+            model_input: `frames` uint8 [T, H, W, 3] and `masks` uint8 [T, H, W], nonzero = hole.
+            params: fields of `Schedule`, as far as they are not the defaults.
+
+        Returns:
+            uint8 [T, H, W, 3]; pixels outside the holes are those of the input.
+
+        Raises:
+            ValueError: shapes do not match, or the frame size is none the model can work at.
+        """
+        del context
+        frames, masks = np.asarray(model_input["frames"]), np.asarray(model_input["masks"])
+        if len(frames) != len(masks):
+            raise ValueError(f"{len(frames)} frames with {len(masks)} masks: give one for each")
+        if not len(frames):
+            raise ValueError("the video has no frames")
+        return np.stack(list(self.stream(zip(frames, masks, strict=True), params)))
+
+    def stream(
+        self,
+        frames_and_masks: Iterable[tuple[Pixels, Pixels]],
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Pixels]:
+        """Inpaint frame by frame, in memory that does not grow with the video.
+
+        Args:
+            frames_and_masks: pairs of uint8 [H, W, 3] and uint8 [H, W], nonzero = hole.
+            params: as for `predict`.
+
+        Yields:
+            uint8 [H, W, 3], one for each frame, in order.
+        """
+        known = {field.name for field in fields(Schedule)}
+        schedule = Schedule(**{k: int(v) for k, v in (params or {}).items() if k in known})
+        pairs = (
+            (torch.from_numpy(np.ascontiguousarray(f)), torch.from_numpy(np.ascontiguousarray(m)))
+            for f, m in frames_and_masks
+        )
+        for frame in stream(self._generator, pairs, schedule):
+            yield frame.numpy()
