@@ -18,8 +18,10 @@ from data_pipeline.canonical import canonical_json
 
 T = TypeVar("T")
 
-_STYLE = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]")  # styles and frames of tyro
-_RULE = re.compile(r"^\s*-{5,}\s*$")
+# What tyro draws around its words: colours, a frame with the title in its top, rules.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TITLE = re.compile(r"^╭─.*╮$", re.MULTILINE)
+_RULE = re.compile(r"^[\s│╰]*[-─]{5,}[\s│╯]*$")
 _FLAG = re.compile(r"--[a-zA-Z][\w.-]*")
 _COMMANDS = re.compile(r"\{([\w,-]+)\}")
 
@@ -89,10 +91,15 @@ def run_door(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None = 
         return _say(traceback.format_exc(), 1)
 
 
+def say(text: str) -> None:
+    """Print a line, or several, on stdout: what a door has to tell."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def print_json(value: Any) -> None:
     """Print `value` as one line of JSON on stdout."""
-    sys.stdout.write(canonical_json(value).decode() + "\n")
-    sys.stdout.flush()
+    say(canonical_json(value).decode())
 
 
 def _say(line: str, code: int) -> int:
@@ -117,7 +124,7 @@ def _help(read: Callable[[Sequence[str]], object], args: Sequence[str]) -> str:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         read([*args, "--help"])
-    return _STYLE.sub("", text.getvalue())
+    return _COLOUR.sub("", text.getvalue())
 
 
 def _unknown(read: Callable[[Sequence[str]], object], argv: Sequence[str], prog: str) -> str | None:
@@ -137,19 +144,19 @@ def _unknown(read: Callable[[Sequence[str]], object], argv: Sequence[str], prog:
         flag = word.split("=")[0].replace("_", "-")
         if flag.startswith("--") and len(flag) > 2 and flag not in flags:
             where = " ".join([prog, *command])
-            return f"unknown flag {flag}{nearest(flag, flags)}; see {where} --help"
+            return f"unknown flag {word.split('=')[0]}{nearest(flag, flags)}; see {where} --help"
     return None
 
 
 def _in_one_line(said: str, cause: ValueError | None, prog: str) -> str:
-    """Take the sentence out of the box that tyro prints: title, rule, sentence, rule, ..."""
+    """Take the sentence out of what tyro prints: title, rule, sentence, rule, ..."""
     parts: list[list[str]] = [[]]
-    for line in _STYLE.sub("", said).splitlines():
+    for line in _TITLE.sub("-----", _COLOUR.sub("", said)).splitlines():
         if _RULE.match(line):
             parts.append([])
-        elif line.strip():
-            parts[-1].append(line.strip())
+        elif words := line.strip("│ "):
+            parts[-1].append(words)
     sentence = " ".join(parts[1] if len(parts) > 1 else parts[0])
     if cause is not None and not sentence.startswith("Error parsing -"):
         return " ".join(str(cause).split())
-    return f"{sentence.rstrip('.')}; see {prog} --help"
+    return f"{sentence.rstrip(' .')}; see {prog} --help"

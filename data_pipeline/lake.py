@@ -8,6 +8,7 @@ S3 is configured by the usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KE
 AWS_DEFAULT_REGION, AWS_ENDPOINT_URL.
 """
 
+import errno
 import functools
 import os
 import secrets
@@ -78,7 +79,12 @@ def read_range(uri: str, start: int, size: int) -> bytes:
         status = Path(uri).stat()
         return _descriptor(uri, status.st_ino, status.st_mtime_ns).read(start, size)
     with _s3_errors(uri):
-        return bytes(_s3().cat_file(uri, start=start, end=start + size))
+        try:
+            return bytes(_s3().cat_file(uri, start=start, end=start + size))
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the range begins where the file ends
+                return b""
+            raise
 
 
 def list_files(uri: str) -> list[str]:

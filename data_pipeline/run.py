@@ -22,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(argv: Sequence[str]) -> int:
     config: ShardConfig | VerifyConfig = parse(
-        Command, argv, prog="data_pipeline/run.py", description=__doc__ or ""
+        Command,
+        argv,
+        prog="data_pipeline/run.py",
+        description="Build a data set from videos, or check one.",
     )
     if isinstance(config, ShardConfig):
         return _shard(config)

@@ -38,6 +38,8 @@ def ray_session(cpus: int) -> Iterator[None]:
             "num_cpus": cpus,
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
+            # Errors of workers come back as exceptions; the rest is in Ray's session folder.
+            "log_to_driver": False,
         }
     ray.init(**options)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,5 +1,6 @@
 """Scores versions with Ray Data: a pool of actors for each, one row per clip."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,14 +8,13 @@ from typing import Any
 import numpy as np
 import ray.data
 from ray.data import ActorPoolStrategy
-from ray.exceptions import RayError
 
 from data_pipeline.door import Refused, UserError
 from data_pipeline.progress import progress
 from mlops import names
 from mlops.registry import Version
 from mlops.results import ClipScore, Protocol
-from mlops.scoring import Scorer
+from mlops.scoring import FAILURE, MISTAKE, ScoringActor
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +71,31 @@ def score(job: Job) -> Scored:
 def _rows(job: Job, subject: str, version: Version, *, trivial: bool) -> Iterator[dict[str, Any]]:
     positions = [{"position": position} for position in range(job.clips)]
     strips = np.linspace(0, job.clips - 1, min(job.strips, job.clips)).astype(int)
-    scored = ray.data.from_items(positions, override_num_blocks=job.clips).flat_map(
-        Scorer,
-        fn_constructor_kwargs={
-            "tracking_uri": job.tracking_uri,
-            "version": version,
-            "subject": subject,
-            "data_uri": job.data_uri,
-            "protocol": job.protocol,
-            "trivial": trivial,
-            "strips": frozenset(strips.tolist()),
-        },
-        compute=ActorPoolStrategy(size=min(job.workers, job.clips)),
-        num_cpus=1,
-    )
-    try:
-        yield from scored.iter_rows()
-    except RayError as error:
-        raise _said_by_worker(error, version) from error
-
-
-def _said_by_worker(error: RayError, version: Version) -> Exception:
-    """The error of our own that was raised in a worker, in its own words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError | Refused):
-            return type(cause)(str(cause))
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    last = str(error).strip().splitlines()[-1]
-    return Refused(f"{version.uri} could not be scored: {last}")
+    with warnings.catch_warnings():
+        # Ray 2.60 warns about this argument and has no other way to say it. Without it, Ray prints
+        # an error about each actor that it could not restart.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        scored = ray.data.from_items(positions, override_num_blocks=job.clips).flat_map(
+            ScoringActor,
+            fn_constructor_kwargs={
+                "tracking_uri": job.tracking_uri,
+                "version": version,
+                "subject": subject,
+                "data_uri": job.data_uri,
+                "protocol": job.protocol,
+                "trivial": trivial,
+                "strips": frozenset(strips.tolist()),
+            },
+            compute=ActorPoolStrategy(size=min(job.workers, job.clips)),
+            num_cpus=1,
+            max_restarts=0,
+        )
+    for row in scored.iter_rows():
+        if MISTAKE in row:
+            raise UserError(row[MISTAKE])
+        if FAILURE in row:
+            raise Refused(f"{version.uri} could not be scored: {row[FAILURE]}")
+        yield row
 
 
 def _strip_name(row: dict[str, Any]) -> str:

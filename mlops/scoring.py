@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_pipeline.clips import Clip, evaluation_clips
+from data_pipeline.door import Refused, UserError
 from data_pipeline.reader import DataSet, read_clip
 from mlops import metrics, names
 from mlops.model import load
 from mlops.registry import Version
 from mlops.results import PSNR_CAP_DB, ClipScore, Protocol, mean
+
+# Columns of a row that says what went wrong: the user's mistake, or a failure.
+MISTAKE = "mistake"
+FAILURE = "failure"
 
 STRIP_COLUMNS = 4  # frames shown of a clip
 _MASKED = 128  # grey shown in the hole of the strip's second row
@@ -39,6 +44,32 @@ def fixed_clips(data_set: DataSet, protocol: Protocol) -> tuple[Clip, ...]:
         protocol.clips_per_video,
         protocol.frames_per_clip,
     )
+
+
+@final
+class ScoringActor:
+    """A `Scorer` that answers what went wrong as a row, in one line.
+
+    Ray would wrap the exception, print it several times, and try again what cannot work.
+    """
+
+    def __init__(self, **scorer: Any) -> None:
+        """Take the arguments of `Scorer`."""
+        self._scorer: Scorer | None = None
+        self._wrong: dict[str, Any] = {}
+        try:
+            self._scorer = Scorer(**scorer)
+        except Exception as error:
+            self._wrong = _said(error)
+
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Score one clip; a row with `MISTAKE` or `FAILURE` when it could not."""
+        if self._scorer is None:
+            return [self._wrong]
+        try:
+            return self._scorer(row)
+        except Exception as error:
+            return [_said(error)]
 
 
 @final
@@ -135,6 +166,15 @@ def strip(frames: Frames, masks: Frames, filled: Frames) -> bytes:
     png = io.BytesIO()
     Image.fromarray(np.concatenate(rows, axis=0)).save(png, "PNG")
     return png.getvalue()
+
+
+def _said(error: Exception) -> dict[str, Any]:
+    """An exception as a row: our own in its words, any other with its kind."""
+    if isinstance(error, UserError):
+        return {MISTAKE: str(error)}
+    if isinstance(error, Refused):
+        return {FAILURE: str(error)}
+    return {FAILURE: f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
 def _capped(value: float) -> float:

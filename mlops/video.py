@@ -26,7 +26,7 @@ Frame = NDArray[np.uint8]
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _TO_RGB = _EXACT | Interpolation.FULL_CHR_H_INT
 _FROM_RGB = _EXACT | Interpolation.FULL_CHR_H_INP
-_MATRICES = (1, 4, 5, 6, 7)  # numbers of H.273 that swscale has a matrix for
+_MATRICES = (1, 4, 5, 6, 7, 9)  # numbers of H.273 that swscale has a matrix for
 
 
 @dataclass(frozen=True, slots=True)

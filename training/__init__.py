@@ -5,7 +5,9 @@
 | `run.py` | door: train, or resume by the same command |
 | `export.py` | door: any checkpoint becomes a registered version |
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
+| `launch.py` | what the driver does: open the run, start workers, register |
 | `worker.py` | what one Ray worker does |
+| `networks.py`, `batch.py` | from a config to the networks; from pixels to tensors |
 | `trainer.py` | owns time: clips seen, intervals, the end |
 | `adversary.py` | owns what learns: two networks, two optimisers, the turns |
 | `losses.py`, `schedules.py` | pure: sums over the global batch; learning rate, EMA decay |

@@ -206,7 +206,8 @@ class Adversary:
         }
 
     def _backward(self, parts: Losses, shares: dict[str, Tensor]) -> None:
-        torch.stack([weight * loss for weight, loss in parts.values()]).sum().backward()
+        total = torch.stack([weight * loss for weight, loss in parts.values()]).sum()
+        torch.autograd.backward(total)
         for name, (_, loss) in parts.items():
             shares[name] = shares.get(name, torch.zeros_like(loss)) + loss.detach()
 

@@ -25,7 +25,10 @@ class Batch:
     def split(self, clips: int) -> "list[Batch]":
         """Micro-batches of at most `clips` clips."""
         parts = zip(
-            self.frames.split(clips), self.masks.split(clips), self.weights.split(clips), strict=True
+            torch.split(self.frames, clips),
+            torch.split(self.masks, clips),
+            torch.split(self.weights, clips),
+            strict=True,
         )
         return [Batch(*part) for part in parts]
 

@@ -20,10 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
 
 from data_pipeline import lake
 from data_pipeline.canonical import canonical_json
@@ -71,7 +74,7 @@ class Checkpoint:
         Collective when a process group is there.
         """
         with _local_directory(self.uri, self.files) as directory, _known_warnings():
-            dcp.load(
+            state_dict_loader.load(
                 tensors,
                 storage_reader=HuggingFaceStorageReader(str(directory)),
                 no_dist=not dist.is_initialized(),
@@ -89,7 +92,7 @@ def save(run_uri: str, clips: int, tensors: dict[str, Tensor], state: Mapping[st
     """
     uri = checkpoint_uri(run_uri, clips)
     with tempfile.TemporaryDirectory(prefix="sttn-checkpoint-") as scratch, _known_warnings():
-        dcp.save(
+        state_dict_saver.save(
             tensors,
             storage_writer=HuggingFaceStorageWriter(scratch, save_distributed=True),
             no_dist=not dist.is_initialized(),
@@ -203,7 +206,7 @@ def _local_directory(uri: str, files: Mapping[str, object]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _known_warnings() -> Iterator[None]:
-    """torch's own words about a single process and about its storage classes are no news to us."""
+    """What torch says of a single process and of its storage classes is no news here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.distributed is disabled.*")
         warnings.filterwarnings("ignore", message=".*TypedStorage is deprecated.*")

@@ -166,9 +166,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
         if not self.name or set(self.name) - _NAME_CHARACTERS:
-            raise UserError(
-                f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only"
-            )
+            raise UserError(f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only")
         if self.workers > self.batch_clips:
             raise UserError(
                 f"{self.workers} workers share a global batch of {self.batch_clips} clips, so some "
@@ -243,7 +241,7 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
 
 
 def config_digest(config: TrainConfig) -> str:
-    """sha256 over the learnt fields, canonical JSON: equal digests learn the same from equal data."""
+    """sha256 over the learnt fields: with equal data, equal digests learn the same."""
     return sha256_of_json({"schema": SCHEMA, **learnt_fields(config)})
 
 

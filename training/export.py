@@ -1,6 +1,6 @@
 """Door: any checkpoint becomes a registered version.
 
-    python training/export.py demo/runs/demo/checkpoints/clips-000000800
+python training/export.py demo/runs/demo/checkpoints/clips-000000800
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +25,7 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_pipeline.door import parse, print_json, run_door
+from data_pipeline.door import parse, print_json, run_door, say
 from data_pipeline.reader import DataSet
 from mlops import names, registry
 from mlops.registry import Version
@@ -138,7 +139,8 @@ def model_folder(
             f"from {package.name}.served import Inpainter\n\n"
             "mlflow.models.set_model(Inpainter())\n"
         )
-        with _importable(scratch):
+        with _importable(scratch), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*n input example was not provided")
             mlflow.pyfunc.save_model(
                 path=scratch / "model",
                 python_model=str(entry),
@@ -186,7 +188,9 @@ def _signature() -> ModelSignature:
     frames = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "frames")
     masks = TensorSpec(np.dtype(np.uint8), (-1, -1, -1), "masks")
     filled = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))
-    params = [ParamSpec(one.name, "long", getattr(Schedule(), one.name)) for one in fields(Schedule)]
+    params = [
+        ParamSpec(one.name, "long", getattr(Schedule(), one.name)) for one in fields(Schedule)
+    ]
     return ModelSignature(Schema([frames, masks]), Schema([filled]), ParamSchema(params))
 
 
@@ -199,7 +203,7 @@ def _body(argv: Sequence[str]) -> int:
     made = export(
         checkpoint, config, tracking_uri=tracking_uri, commit=state["commit"], model=asked.model
     )
-    print(f"{made.uri} is @{names.CANDIDATE}: {checkpoint.clips} clips of run {config.name}")
+    say(f"{made.uri} is @{names.CANDIDATE}: {checkpoint.clips} clips of run {config.name}")
     if asked.json:
         print_json({"model": made.uri, "clips": checkpoint.clips, "run": config.name})
     return 0

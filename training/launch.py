@@ -6,18 +6,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ray
 from mlflow.exceptions import MlflowException
-from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from data_pipeline import lake
 from data_pipeline.canonical import canonical_json
-from data_pipeline.door import Refused, UserError
+from data_pipeline.door import Refused, UserError, say
 from data_pipeline.progress import progress
 from data_pipeline.provenance import commit
 from data_pipeline.reader import DataSet
@@ -68,7 +67,7 @@ def launch(config: TrainConfig) -> Outcome:
             reached = _reached(run_uri)
         assert reached is not None
         if reached.clips > config.clips:
-            print(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
+            say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
         version = export(
             reached,
             config,
@@ -117,9 +116,7 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> str:
                 f"{file} belongs to MLflow run {run_id}, which {uri} does not have: give the "
                 "--tracking-uri it was begun with, or another --name"
             ) from error
-    run_id = tracking.ensure_run(
-        uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags
-    )
+    run_id = tracking.ensure_run(uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags)
     document = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -141,9 +138,7 @@ def _refuse_another(begun: dict[str, Any], config: TrainConfig, data_set: DataSe
         if before.get(key) != now.get(key)
     ]
     if begun["data_digest"] != data_set.digest:
-        changed.append(
-            f"data digest was {begun['data_digest'][:12]}, is {data_set.digest[:12]}"
-        )
+        changed.append(f"data digest was {begun['data_digest'][:12]}, is {data_set.digest[:12]}")
     if changed:
         raise UserError(
             f"run {config.name!r} was begun otherwise ({'; '.join(changed)}): give the values it "
@@ -154,18 +149,22 @@ def _refuse_another(begun: dict[str, Any], config: TrainConfig, data_set: DataSe
 def _reached(run_uri: str) -> Checkpoint | None:
     found, passed_over = checkpoint.newest(run_uri)
     for line in passed_over:
-        print(f"checkpoint passed over: {line}")
+        say(f"checkpoint passed over: {line}")
     return found
 
 
 def _train(config: TrainConfig, run_id: str, clips: int) -> None:
     """Run the workers to the end of the run."""
     with ray_session(cpus=config.workers), _known_warnings():
-        board = Board.remote()
+        board = ray.remote(num_cpus=0)(Board).remote()
         trainer = TorchTrainer(
             work,
-            train_loop_config={"config": to_json(config), "run_id": run_id, "board": board,
-                               "commit": commit()},
+            train_loop_config={
+                "config": to_json(config),
+                "run_id": run_id,
+                "board": board,
+                "commit": commit(),
+            },
             torch_config=TorchConfig(backend="gloo" if config.device == "cpu" else "nccl"),
             scaling_config=ScalingConfig(
                 num_workers=config.workers,
@@ -198,16 +197,16 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _shown(config: TrainConfig, clips: int, board: ActorHandle[Board]) -> Iterator[None]:
+def _shown(config: TrainConfig, clips: int, board: Any) -> Iterator[None]:
     """Draw a progress bar from what rank 0 posts, beside the training that blocks this thread."""
     over = threading.Event()
     with progress(f"train {config.name}", config.clips, "clips", start=clips) as bar:
 
         def draw() -> None:
             while not over.wait(_POLL_S):
-                seen, note = ray.get(board.read.remote())
-                if seen:
-                    bar.at(seen, note)
+                clips, note = cast(tuple[int, str], ray.get(board.read.remote()))
+                if clips:
+                    bar.at(clips, note)
 
         thread = threading.Thread(target=draw, name="progress", daemon=True)
         thread.start()

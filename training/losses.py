@@ -1,4 +1,4 @@
-"""The losses of paper section 3.3, as sums over one micro-batch divided by counts of the global batch.
+"""The losses of paper section 3.3: sums over a micro-batch, divided by counts of the global batch.
 
 B clips of the micro-batch, T frames, H x W frame. Every function returns a share: adding the shares
 of all micro-batches of all ranks gives the loss of the global batch, however its clips fell. A clip
@@ -38,9 +38,7 @@ def count(masks: Tensor, weights: Tensor) -> Tensor:
     holes = masks.double().sum(dim=(1, 2, 3, 4))
     pixels = masks[0].numel()
     weights = weights.double()
-    return torch.stack(
-        [(holes * weights).sum(), ((pixels - holes) * weights).sum(), weights.sum()]
-    )
+    return torch.stack([(holes * weights).sum(), ((pixels - holes) * weights).sum(), weights.sum()])
 
 
 def hole_l1(predicted: Tensor, frames: Tensor, masks: Tensor, weights: Tensor, n: Counts) -> Tensor:

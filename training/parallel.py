@@ -1,7 +1,7 @@
 """How plain networks are spread over processes: applied from outside, in one place.
 
-The networks know nothing of it. Without a process group everything here is the identity, so that the
-same code runs in one process.
+The networks know nothing of it. Without a process group everything here is the identity, so that
+the same code runs in one process.
 """
 
 from typing import TypeVar
@@ -31,7 +31,6 @@ def shard(generator: Generator, discriminator: Discriminator, device: torch.devi
     for block in (*generator.transformer, generator, *discriminator.spectral_layers()):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(discriminator, mesh=mesh, reshard_after_forward=True)
-    # `encode`, `transform` and `decode` are the generator's forward in three steps.
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

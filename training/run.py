@@ -1,8 +1,8 @@
 """Door: train STTN, or resume a run by the same command.
 
-    python training/run.py demo                  # two CPU cores, minutes; data from `make demo`
-    python training/run.py youtube-vos --workers 8 --data s3://lake/curated/youtube-vos/v1 ...
-    python training/run.py demo --clips 1600     # go on with a run
+python training/run.py demo                  # two CPU cores, minutes; data from `make demo`
+python training/run.py youtube-vos --workers 8 --data s3://lake/curated/youtube-vos/v1 ...
+python training/run.py demo --clips 1600     # go on with a run
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import tyro
 
-from data_pipeline.door import UserError, nearest, parse, print_json, run_door
+from data_pipeline.door import UserError, nearest, parse, print_json, run_door, say
 from mlops.tracking import absolute_uri
 from training.config import TrainConfig, config_digest, resolve, to_json
 from training.launch import launch
@@ -49,10 +49,10 @@ def _body(argv: Sequence[str]) -> int:
     config = replace(config, tracking_uri=absolute_uri(str(config.tracking_uri)))
     if asked.dry_run:
         document = {"preset": preset, "config_digest": config_digest(config), **to_json(config)}
-        print(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
         return 0
     outcome = launch(config)
-    print(
+    say(
         f"{config.name}: {outcome.checkpoint.clips} clips, checkpoint {outcome.checkpoint.uri}, "
         f"registered as {outcome.version.uri} (@candidate)"
     )

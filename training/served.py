@@ -9,13 +9,14 @@ safetensors. Nothing is pickled.
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-import mlflow
 import numpy as np
 import torch
+from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 from safetensors import safe_open
 
@@ -28,62 +29,73 @@ SHAPE = "generator"  # key of the safetensors header: Generator's arguments, JSO
 Pixels = NDArray[np.uint8]
 
 
-class Inpainter(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow exports it untyped
-    """Fills the holes of a video."""
+# MLflow takes type hints of `predict` for a schema and warns of every other use and of none at all;
+# the schema is the signature that `training/export.py` writes. Recording swallows its warning.
+with warnings.catch_warnings(record=True):
 
-    _generator: Generator
+    class Inpainter(PythonModel):
+        """Fills the holes of a video."""
 
-    def load_context(self, context: Any) -> None:
-        """Read the weights; on a GPU when there is one."""
-        with safe_open(context.artifacts[WEIGHTS], framework="pt") as file:
-            shape = json.loads(file.metadata()[SHAPE])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        generator = Generator(**{**shape, "grids": tuple(shape["grids"])})
-        generator.load_state_dict(weights)
-        self._generator = generator.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        _generator: Generator
 
-    # MLflow reads a type hint here as a schema of its own, and warns of those it cannot use.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        """Inpaint a whole video.
+        def load_context(self, context: Any) -> None:
+            """Read the weights; on a GPU when there is one."""
+            with safe_open(context.artifacts[WEIGHTS], framework="pt") as file:
+                shape = json.loads(file.metadata()[SHAPE])
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            generator = Generator(**{**shape, "grids": tuple(shape["grids"])})
+            generator.load_state_dict(weights)
+            self._generator = generator.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
-        Args:
-            context: MLflow's; not used.
-            model_input: `frames` uint8 [T, H, W, 3] and `masks` uint8 [T, H, W], nonzero = hole.
-            params: fields of `Schedule`, as far as they are not the defaults.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+            """Inpaint a whole video.
 
-        Returns:
-            uint8 [T, H, W, 3]; pixels outside the holes are those of the input.
+            Args:
+                context: MLflow's; not used.
+                model_input: a mapping with `frames` uint8 [T, H, W, 3] and `masks` uint8
+                    [T, H, W], nonzero = hole.
+                params: fields of `Schedule`, as far as they are not the defaults.
 
-        Raises:
-            ValueError: shapes do not match, or the frame size is none the model can work at.
-        """
-        del context
-        frames, masks = np.asarray(model_input["frames"]), np.asarray(model_input["masks"])
-        if len(frames) != len(masks):
-            raise ValueError(f"{len(frames)} frames with {len(masks)} masks: give one for each")
-        if not len(frames):
-            raise ValueError("the video has no frames")
-        return np.stack(list(self.stream(zip(frames, masks, strict=True), params)))
+            Returns:
+                uint8 [T, H, W, 3]; pixels outside the holes are those of the input.
 
-    def stream(
-        self,
-        frames_and_masks: Iterable[tuple[Pixels, Pixels]],
-        params: Mapping[str, Any] | None = None,
-    ) -> Iterator[Pixels]:
-        """Inpaint frame by frame, in memory that does not grow with the video.
+            Raises:
+                ValueError: shapes do not match, or the frame size is none the model can work at.
+            """
+            del context
+            frames, masks = np.asarray(model_input["frames"]), np.asarray(model_input["masks"])
+            if len(frames) != len(masks):
+                raise ValueError(f"{len(frames)} frames with {len(masks)} masks: give one for each")
+            if not len(frames):
+                raise ValueError("the video has no frames")
+            return np.stack(list(self.stream(zip(frames, masks, strict=True), params)))
 
-        Args:
-            frames_and_masks: pairs of uint8 [H, W, 3] and uint8 [H, W], nonzero = hole.
-            params: as for `predict`.
+        def stream(
+            self,
+            frames_and_masks: Iterable[tuple[Pixels, Pixels]],
+            params: Mapping[str, Any] | None = None,
+        ) -> Iterator[Pixels]:
+            """Inpaint frame by frame, in memory that does not grow with the video.
 
-        Yields:
-            uint8 [H, W, 3], one for each frame, in order.
-        """
-        known = {field.name for field in fields(Schedule)}
-        schedule = Schedule(**{k: int(v) for k, v in (params or {}).items() if k in known})
-        pairs = (
-            (torch.from_numpy(np.ascontiguousarray(f)), torch.from_numpy(np.ascontiguousarray(m)))
-            for f, m in frames_and_masks
-        )
-        for frame in stream(self._generator, pairs, schedule):
-            yield frame.numpy()
+            Args:
+                frames_and_masks: pairs of uint8 [H, W, 3] and uint8 [H, W], nonzero = hole.
+                params: as for `predict`.
+
+            Yields:
+                uint8 [H, W, 3], one for each frame, in order.
+            """
+            known = {field.name for field in fields(Schedule)}
+            schedule = Schedule(**{k: int(v) for k, v in (params or {}).items() if k in known})
+            pairs = (
+                (
+                    torch.from_numpy(np.ascontiguousarray(f)),
+                    torch.from_numpy(np.ascontiguousarray(m)),
+                )
+                for f, m in frames_and_masks
+            )
+            for frame in stream(self._generator, pairs, schedule):
+                yield frame.numpy()
+
+
+def _tensor(pixels: Pixels) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels))

@@ -1,17 +1,16 @@
 """What a person and MLflow see of a run; only rank 0 writes.
 
-Workers report to a `Board`, an actor that the driver reads to draw its progress bar: Ray Train's own
-reports are throttled to one in two seconds and would hold the loop up.
+Workers report to a `Board`, an actor that the driver reads to draw its progress bar: Ray Train's
+own reports are throttled to one in two seconds and would hold the loop up.
 """
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import ray
 import torch
 from numpy.typing import NDArray
-from ray.actor import ActorHandle
 
 from mlops import names, tracking
 from training.batch import to_tensors
@@ -21,7 +20,6 @@ PICTURE = "fixed_clip"  # name of the before/after pictures in MLflow
 _PICTURED_FRAMES = 3
 
 
-@ray.remote(num_cpus=0)
 class Board:
     """The newest line about a run, from rank 0 to the driver."""
 
@@ -44,13 +42,11 @@ class Telemetry:
     Args:
         tracking_uri: MLflow's.
         run_id: made once for the run, whatever restarts.
-        board: of the driver.
+        board: handle of the driver's `Board` actor.
         clips: clips seen so far.
     """
 
-    def __init__(
-        self, tracking_uri: str, run_id: str, board: ActorHandle[Board], clips: int
-    ) -> None:
+    def __init__(self, tracking_uri: str, run_id: str, board: Any, clips: int) -> None:
         self._tracking_uri = tracking_uri
         self._run_id = run_id
         self._board = board

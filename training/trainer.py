@@ -108,9 +108,9 @@ def _picture(
         return
     split = "test" if data_set.videos("test") else "train"
     video = data_set.videos(split)[0]
-    clip: Clip = evaluation_clips(
-        (video.frames,), (len(video.mask_kinds),), 1, config.clip_frames
-    )[0]
+    clip: Clip = evaluation_clips((video.frames,), (len(video.mask_kinds),), 1, config.clip_frames)[
+        0
+    ]
     generator = build_generator(config.generator)
     generator.load_state_dict(weights)
     telemetry.picture(clips, before_and_after(generator, *read_clip(data_set, video, clip)))

@@ -7,6 +7,7 @@ import torch
 
 from data_pipeline import lake
 from data_pipeline.clips import clip_order
+from data_pipeline.door import say
 from data_pipeline.reader import DataSet
 from training import checkpoint, parallel
 from training.config import config_digest, from_json, to_json
@@ -28,9 +29,7 @@ def work(job: dict[str, Any]) -> None:
     torch.set_num_threads(config.worker_threads)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    device = torch.device(
-        "cpu" if config.device == "cpu" else f"cuda:{context.get_local_rank()}"
-    )
+    device = torch.device("cpu" if config.device == "cpu" else f"cuda:{context.get_local_rank()}")
     assert config.data is not None
     assert config.storage is not None
     assert config.tracking_uri is not None
@@ -79,7 +78,7 @@ def _resume(run_uri: str, tensors: dict[str, torch.Tensor], rank: int) -> int:
     if rank == 0:
         newest, passed_over = checkpoint.newest(run_uri)
         for line in passed_over:
-            print(f"checkpoint passed over: {line}", flush=True)  # noqa: T201 (Ray forwards it)
+            say(f"checkpoint passed over: {line}")
         found = newest.uri if newest else ""
     uri = parallel.from_rank_zero(found)
     if not uri:

@@ -4,6 +4,8 @@ B clips, T frames, H x W frame. Paper section 3.3 (T-PatchGAN, hinge loss); the 
 Miyato et al., arXiv 1802.05957.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,7 +15,7 @@ class Discriminator(nn.Module):
     """Scores every space-time patch of a clip: high for real, low for inpainted.
 
     Each clip is scored on its own. (The official code strings the clips of a batch together into
-    one long clip, so that scores depend on the neighbours in the batch; with one clip the two agree.)
+    one long clip, so that scores depend on the neighbours in the batch; for one clip both agree.)
 
     Args:
         channels: width of the first layer (official: 64); the others are 2 and 4 times as wide.
@@ -23,7 +25,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [3, channels, channels * 2, channels * 4, channels * 4, channels * 4]
         layers: list[nn.Module] = []
-        for i, (channels_in, channels_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (channels_in, channels_out) in enumerate(pairwise(widths)):
             layers.append(SpectralConv3d(channels_in, channels_out, 1 if i == 0 else 2))
             layers.append(nn.LeakyReLU(0.2))
         layers.append(
@@ -34,7 +36,7 @@ class Discriminator(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """[B, T, 3, H, W] in [-1, 1] -> scores [B, T, C, H', W'], unbounded."""
         scores: Tensor = self.conv(clips.transpose(1, 2))
-        return scores.transpose(1, 2)
+        return scores.transpose(1, 2).contiguous()
 
     def spectral_layers(self) -> list["SpectralConv3d"]:
         """The layers that want a power iteration, first to last."""
@@ -44,9 +46,9 @@ class Discriminator(nn.Module):
 class SpectralConv3d(nn.Module):
     """3x5x5 convolution, stride 2 in space, whose weight is divided by its largest singular value.
 
-    The singular value is u . W v with the stored vectors, differentiated through W only. The vectors
-    move by `power_iteration` alone, never inside a forward pass: a pass can then be repeated, split
-    or recomputed without changing what is learnt.
+    The singular value is u . W v with the stored vectors, differentiated through W only. The
+    vectors move by `power_iteration` alone, never inside a forward pass: a pass can then be
+    repeated, split or recomputed without changing what is learnt.
 
     Args:
         channels_in: input channels.

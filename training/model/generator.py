@@ -73,7 +73,7 @@ class Generator(nn.Module):
         clips = frames.shape[0]
         features = self.encode(frames.flatten(0, 1))
         features = self.transform(features, masks.flatten(0, 1), clips)
-        return self.decode(features).unflatten(0, (clips, -1))
+        return torch.tanh(self.decoder(features).unflatten(0, (clips, -1)))
 
     def encode(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> [N, C, h, w], each frame on its own.

@@ -36,7 +36,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Refuse numbers that leave frames out."""
-        if min(self.stride, self.reference_every) < 1 or min(self.reach, self.references_per_side) < 0:
+        if (
+            min(self.stride, self.reference_every) < 1
+            or min(self.reach, self.references_per_side) < 0
+        ):
             raise ValueError(f"window schedule has a number below its least: {self}")
         if self.stride > 2 * self.reach + 1:
             raise ValueError(
@@ -54,9 +57,9 @@ class Schedule:
         return range(max(0, centre - self.reach), min(frames, centre + self.reach + 1))
 
     def references(self, centre: int, frames: int) -> list[int]:
-        """Frames looked at beside the neighbours, ascending: the nearest candidates on each side."""
+        """Frames looked at beside the neighbours: the nearest candidates on each side."""
         window = self.neighbours(centre, frames)
-        before = [i for i in range(0, window.start, self.reference_every)]
+        before = list(range(0, window.start, self.reference_every))
         first_after = -(-window.stop // self.reference_every) * self.reference_every
         after = list(range(first_after, frames, self.reference_every))
         side = self.references_per_side
@@ -137,8 +140,12 @@ class _Lookahead:
         masks = torch.stack([self._hole(i) for i in seen])
         features = torch.cat([self._encoded(i) for i in seen])
         mixed = self._generator.transform(features, masks, clips=1)
-        for index, prediction in zip(window, self._generator.decode(mixed[: len(window)]), strict=True):
-            self._sums[index] = self._sums[index] + prediction if index in self._sums else prediction
+        for index, prediction in zip(
+            window, self._generator.decode(mixed[: len(window)]), strict=True
+        ):
+            self._sums[index] = (
+                self._sums[index] + prediction if index in self._sums else prediction
+            )
             self._votes[index] = self._votes.get(index, 0) + 1
 
     def finish(self, index: int) -> Frame:

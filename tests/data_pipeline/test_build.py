@@ -1,0 +1,320 @@
+"""Whole data sets: built by Ray, compared, checked, read back."""
+
+import io
+import json
+import tarfile
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from data_pipeline import manifest, masks, run, sample
+from data_pipeline.check import verify
+from data_pipeline.clips import Clip, clip_order
+from data_pipeline.door import UserError
+from data_pipeline.reader import CorruptData, DataSet, read_clip
+from data_pipeline.session import ray_session
+from tests.tiny import HEIGHT, WIDTH, shard_tiny, write_video, write_videos
+
+LENGTHS = (40, 12, 9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_for_all():
+    with ray_session(2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("videos"), LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, videos):
+    """A data set that no test changes."""
+    return shard_tiny(tmp_path_factory.mktemp("lake") / "v1", videos, masks=2)
+
+
+@pytest.fixture
+def own(tmp_path, videos):
+    """A data set that a test may damage."""
+    return shard_tiny(tmp_path / "own", videos)
+
+
+def files_of(uri):
+    root = Path(uri)
+    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+
+
+def flip_byte(path, offset):
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_digest_is_the_same_with_any_workers_anywhere(built, videos, tmp_path):
+    other = shard_tiny(tmp_path / "elsewhere", videos[::-1], masks=2, workers=2)
+    assert other.digest == built.digest
+    assert files_of(other.uri) == files_of(built.uri)
+    for name in files_of(built.uri) - {manifest.MANIFEST}:
+        assert (Path(other.uri) / name).read_bytes() == (Path(built.uri) / name).read_bytes()
+
+
+def test_layout_and_manifest(built):
+    root = Path(built.uri)
+    names = files_of(root)
+    assert {"manifest.json", "catalogue.parquet", "index/test-00000.parquet"} <= names
+    made = manifest.load(str(root))
+    assert set(made.payload) == names - {manifest.MANIFEST}
+    assert made.digest == built.digest == manifest.digest_of(made.settings, made.payload)
+    assert made.provenance["version"] == root.name
+    assert str(root) not in json.dumps(dict(made.settings))
+    shards = [name for name in names if name.endswith(".tar")]
+    for name in shards:
+        assert made.payload[name].sha256.startswith(name[-12:-4])
+    rows = pq.read_table(root / "catalogue.parquet").to_pylist()
+    assert {(r["id"], r["split"], r["frames"]) for r in rows} == {
+        ("video-0", "test", 40),
+        ("video-1", "train", 12),
+        ("video-2", "train", 9),
+    }
+    assert (built.videos, built.frames, built.rejected) == (3, sum(LENGTHS), 0)
+
+
+def test_tar_index_and_masks_agree(built):
+    root = Path(built.uri)
+    rows = {row["id"]: row for row in pq.read_table(root / "catalogue.parquet").to_pylist()}
+    for name in (name for name in files_of(root) if name.startswith("index/")):
+        for frame in pq.read_table(root / name).to_pylist():
+            shard = (root / frame["shard"]).read_bytes()
+            data = shard[frame["offset"] : frame["offset"] + frame["size"]]
+            assert zlib.crc32(data) == frame["crc32"]
+            with tarfile.open(root / frame["shard"]) as tar:
+                member = tar.extractfile(sample.frame_member(frame["video"], frame["frame"]))
+                assert member is not None
+                assert member.read() == data
+    row = rows["video-0"]
+    shard = (root / row["shard"]).read_bytes()
+    data = shard[row["masks_offset"] : row["masks_offset"] + row["masks_size"]]
+    assert zlib.crc32(data) == row["masks_crc32"]
+    assert sum(size for sizes in row["chunk_bytes"] for size in sizes) == len(data)
+
+
+def test_any_webdataset_tool_reads_the_shards(built):
+    shards = sorted(str(p) for p in Path(built.uri).glob("shards/*.tar"))
+    found = list(webdataset.WebDataset(shards, shardshuffle=False, empty_check=False))
+    assert sorted(s["__key__"] for s in found) == ["video-0", "video-1", "video-2"]
+    for item in found:
+        meta = json.loads(item["meta.json"])
+        assert meta["id"] == item["__key__"]
+        assert len([name for name in item if name.endswith(".jpg")]) == meta["frames"]
+        assert sample.decode_frame(item["f00000.jpg"]).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_members_have_fixed_metadata_and_order(built):
+    (shard,) = Path(built.uri).glob("shards/test-*.tar")
+    with tarfile.open(shard) as tar:
+        members = tar.getmembers()
+    assert [m.name for m in members[:3]] == [
+        "video-0.meta.json",
+        "video-0.masks.bits.zst",
+        "video-0.f00000.jpg",
+    ]
+    assert {(m.mtime, m.uid, m.gid, m.mode, m.uname, m.gname) for m in members} == {
+        (0, 0, 0, 0o644, "", "")
+    }
+
+
+def test_reader_gives_what_the_tar_holds(built):
+    data = DataSet.open(built.uri)
+    assert (data.width, data.height, data.digest) == (WIDTH, HEIGHT, built.digest)
+    (video,) = data.videos("test")
+    assert (video.id, video.frames, video.fps) == ("video-0", 40, Fraction(25))
+    assert video.mask_kinds == ("stationary", "moving", "stationary", "moving")
+    with tarfile.open(Path(built.uri) / video.shard) as tar:
+        for frame in (0, 17, 39):
+            member = tar.extractfile(sample.frame_member("video-0", frame))
+            assert member is not None
+            wanted = sample.decode_frame(member.read())
+            assert np.array_equal(data.read_frames(video, [frame])[0], wanted)
+    # Across a chunk of 32, out of order, each variant.
+    for variant, kind in enumerate(video.mask_kinds):
+        seed = masks.variant_seed(0, "video-0", variant)
+        whole = masks.mask_sequence(kind, seed, 40, HEIGHT, WIDTH)
+        assert np.array_equal(data.read_masks(video, variant, [35, 3, 31]), whole[[35, 3, 31]])
+
+
+def test_clips_and_the_flip_of_their_frames(built):
+    data = DataSet.open(built.uri)
+    videos = data.videos("train")
+    order = clip_order(data, "train", seed=0, frames_per_clip=5, window_shards=4)
+    frames, holes = read_clip(data, videos[order.clip(3).video], order.clip(3))
+    assert frames.shape == (5, HEIGHT, WIDTH, 3)
+    assert holes.shape == (5, HEIGHT, WIDTH)
+    plain, flipped = (Clip(0, 0, (1, 2, 3), True, flip, 1) for flip in (False, True))
+    a, mask_a = read_clip(data, videos[0], plain)
+    b, mask_b = read_clip(data, videos[0], flipped)
+    assert np.array_equal(a[:, :, ::-1], b)
+    assert np.array_equal(mask_a, mask_b)
+    with pytest.raises(UserError, match=r"no split 'tran' \(did you mean 'train'\?\)"):
+        data.videos("tran")
+
+
+def test_a_corrupt_frame_is_named(own):
+    data = DataSet.open(own.uri)
+    (video,) = data.videos("test")
+    index = pq.read_table(Path(own.uri) / "index/test-00000.parquet").to_pylist()
+    start, size = index[7]["offset"], index[7]["size"]
+    flip_byte(Path(own.uri) / video.shard, start + size // 2)
+    assert data.read_frames(video, [6, 8]).shape[0] == 2
+    with pytest.raises(CorruptData) as caught:
+        data.read_frames(video, [6, 7])
+    words = f"shard {video.shard}, video video-0, frame 7: bytes {start} to {start + size}"
+    assert words in str(caught.value)
+
+
+def test_a_corrupt_mask_is_named(own):
+    data = DataSet.open(own.uri)
+    (video,) = data.videos("test")
+    row = next(r for r in data._rows.values() if r.id == "video-0")
+    flip_byte(Path(own.uri) / video.shard, row.masks_offset + sum(row.chunk_bytes[0]) + 5)
+    assert data.read_masks(video, 0, [0, 39]).shape[0] == 2
+    with pytest.raises(CorruptData, match="mask 1 from frame 0"):
+        data.read_masks(video, 1, [3])
+
+
+def test_verify_lists_every_difference(own, capsys):
+    assert verify(own.uri).differences == ()
+    assert run.main(["verify", own.uri]) == 0
+    root = Path(own.uri)
+    (shard,) = root.glob("shards/test-*.tar")
+    flip_byte(shard, 100_000)
+    (root / "index/train-00000.parquet").unlink()
+    (root / "shards/stray.tar").write_bytes(b"x")
+    with (root / "catalogue.parquet").open("ab") as file:
+        file.write(b"x")
+    found = verify(own.uri).differences
+    assert len(found) == 4
+    for words in (
+        f"{shard.name}: content differs",
+        "index/train-00000.parquet: missing",
+        "shards/stray.tar: not in the manifest",
+        "catalogue.parquet: ",
+    ):
+        assert any(words in line for line in found)
+    capsys.readouterr()
+    assert run.main(["verify", own.uri, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert len(json.loads(out.splitlines()[-1])["differences"]) == 4
+    assert "differs from its manifest in 4 ways" in err
+
+
+def test_verify_checks_the_manifest_itself(own):
+    path = Path(own.uri) / manifest.MANIFEST
+    value = json.loads(path.read_text())
+    value["settings"]["seed"] = 5
+    path.write_text(json.dumps(value))
+    assert any("digest" in line for line in verify(own.uri).differences)
+
+
+def test_the_same_again_is_already_there(own, videos, monkeypatch):
+    before = {name: (Path(own.uri) / name).stat().st_mtime_ns for name in files_of(own.uri)}
+    monkeypatch.setattr("data_pipeline.build.write_shard", None)  # nothing may be decoded
+    again = shard_tiny(own.uri, videos, workers=2)
+    assert again.already_there
+    assert (again.digest, again.videos, again.frames) == (own.digest, own.videos, own.frames)
+    after = {name: (Path(own.uri) / name).stat().st_mtime_ns for name in files_of(own.uri)}
+    assert after == before
+
+
+def test_other_content_is_refused(own, videos, tmp_path):
+    with pytest.raises(UserError, match=r"exists with other content \(seed: asked 1, there 0\)"):
+        shard_tiny(own.uri, videos, seed=1)
+    with pytest.raises(UserError, match="1 videos, the first is video-2"):
+        shard_tiny(own.uri, videos[:2])
+    with pytest.raises(UserError, match="2 videos, the first is video-0"):
+        shard_tiny(own.uri, videos, held_out=["video-1"])
+    other = write_video(tmp_path / "video-1.mp4", frames=12, seed=99)
+    with pytest.raises(UserError, match="1 videos, the first is video-1"):
+        shard_tiny(own.uri, [videos[0], other, videos[2]])
+
+
+def test_goes_on_where_a_run_was_killed(own, videos):
+    root = Path(own.uri)
+    (root / manifest.MANIFEST).unlink()
+    (root / "shards" / "train-00007-0123abcd.tar").write_bytes(b"of another plan")
+    (root / "shards" / ".train-00000-0123abcd.tar.77aa.part").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
+        DataSet.open(own.uri)
+    again = shard_tiny(own.uri, videos)
+    assert again.digest == own.digest
+    assert not again.already_there
+    assert verify(own.uri).differences == ()
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path, videos):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        shard_tiny(tmp_path, videos)
+    assert files_of(tmp_path) == {"thesis.tex"}
+
+
+@pytest.mark.parametrize("damage", ["noise", "short"])
+def test_a_video_that_cannot_be_decoded_leaves_nothing(tmp_path, videos, damage, capsys):
+    bad = write_video(tmp_path / "bad.mp4", frames=30, seed=5)
+    data = bytearray(bad.read_bytes())
+    if damage == "noise":
+        start = data.index(b"mdat") + 4
+        end = data.index(b"moov")
+        data[start + 800 : end - 4] = np.random.default_rng(0).bytes(end - 4 - start - 800)
+    else:
+        data = data[: len(data) // 2]
+    bad.write_bytes(data)
+    output = tmp_path / "lake" / "v1"
+    inputs = [str(path) for path in [*videos, bad]]
+    code = run.main(["shard", "--input", *inputs, "--output", str(output), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith(f"error: {bad} ")
+    assert "nothing was written" in last
+    assert not output.exists() or not files_of(output)
+
+
+def test_places_without_a_data_set(tmp_path):
+    with pytest.raises(UserError, match="no data set at"):
+        DataSet.open(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
+        DataSet.open(str(tmp_path))
+    (tmp_path / manifest.MANIFEST).write_text("{}")
+    with pytest.raises(UserError, match="is not the manifest of a data set"):
+        DataSet.open(str(tmp_path))
+    (tmp_path / manifest.MANIFEST).write_text('{"schema": 9}')
+    with pytest.raises(UserError, match="schema 9, this version reads schema 1"):
+        DataSet.open(str(tmp_path))
+
+
+def test_json_of_the_door(tmp_path, videos, capsys):
+    argv = ["shard", "--input", str(videos[1]), "--output", str(tmp_path / "v1"), "--json"]
+    argv += ["--width", "48", "--height", "32", "--moving", "1", "--stationary", "0"]
+    assert run.main(argv) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(value) == {"digest", "uri", "videos", "frames", "bytes", "seconds", "rejected"}
+    assert (value["videos"], value["frames"], value["rejected"]) == (1, 12, 0)
+    assert value["uri"] == str(tmp_path / "v1")
+
+
+def test_frames_survive_as_pictures(built, videos):
+    # The first frame of the tar against the same frame of the video file.
+    data = DataSet.open(built.uri)
+    (video,) = data.videos("test")
+    frame = data.read_frames(video, [0])[0]
+    with io.BytesIO(videos[0].read_bytes()) as file:
+        assert file.read(8)[4:] == b"ftyp"
+    assert frame.std() > 10
