@@ -48,7 +48,7 @@ def test_frames_come_back_nearly():
     found = sample.decode_frame(data)
     assert found.shape == frame.shape
     assert np.abs(found.astype(int) - frame).mean() < 2
-    with pytest.raises(OSError, match="(?i)truncated"):
+    with pytest.raises(OSError, match=r"(?i)truncated"):
         sample.decode_frame(data[: len(data) // 2])
 
 
