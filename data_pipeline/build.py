@@ -176,8 +176,10 @@ def _job(uri: str, config: ShardConfig, shards: Sequence[Shard]) -> Iterator[Wri
         ).to_row()
         for shard in shards
     ]
+    # Ray warns of workers that can never have work.
+    pool = ray.data.TaskPoolStrategy(size=min(config.workers, len(tasks)))
     job = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
-        write_shard, num_cpus=1, compute=ray.data.TaskPoolStrategy(size=config.workers)
+        write_shard, num_cpus=1, compute=pool
     )
     for row in job.iter_rows():
         yield Written.from_row(row)

@@ -106,9 +106,9 @@ class LoadedModel:
 def load(tracking_uri: str, version: Version) -> LoadedModel:
     """Load a version through the registry; call it once per process."""
     client(tracking_uri)
-    with warnings.catch_warnings():
-        # Advice to the author of a model, printed to everybody who loads it.
-        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict`")
+    # Advice to the author of a model, which MLflow gives to everybody who loads it; it sets its own
+    # filter while it does, so only recording keeps it from the terminal.
+    with warnings.catch_warnings(record=True):
         pyfunc = mlflow.pyfunc.load_model(version.uri, suppress_warnings=True)
     return LoadedModel(version, pyfunc)
 

@@ -5,6 +5,7 @@ the process-wide URI whatever client is used, so `client` sets it. No function h
 "active run": the run id is always said.
 """
 
+import getpass
 import json
 import logging
 import os
@@ -208,4 +209,7 @@ def finish(uri: str, run_id: str, status: str = "FINISHED") -> None:
 
 def user_name() -> str:
     """Who does this: the login name, or the user id where there is none (containers)."""
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

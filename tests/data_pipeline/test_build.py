@@ -1,6 +1,6 @@
 """Whole data sets: built by Ray, compared, checked, read back."""
 
-import io
+import contextlib
 import json
 import tarfile
 import zlib
@@ -18,6 +18,7 @@ from data_pipeline.clips import Clip, clip_order
 from data_pipeline.door import UserError
 from data_pipeline.reader import CorruptData, DataSet, read_clip
 from data_pipeline.session import ray_session
+from data_pipeline.sources import decode, video_files
 from tests.tiny import HEIGHT, WIDTH, shard_tiny, write_video, write_videos
 
 LENGTHS = (40, 12, 9)
@@ -106,8 +107,14 @@ def test_tar_index_and_masks_agree(built):
 
 
 def test_any_webdataset_tool_reads_the_shards(built):
-    shards = sorted(str(p) for p in Path(built.uri).glob("shards/*.tar"))
-    found = list(webdataset.WebDataset(shards, shardshuffle=False, empty_check=False))
+    # Its own opener leaves files open; everything after that is its plain pipeline.
+    with contextlib.ExitStack() as stack:
+        sources = [
+            {"url": str(path), "stream": stack.enter_context(path.open("rb"))}
+            for path in sorted(Path(built.uri).glob("shards/*.tar"))
+        ]
+        members = webdataset.tariterators.tar_file_expander(sources)
+        found = list(webdataset.tariterators.group_by_keys(members))
     assert sorted(s["__key__"] for s in found) == ["video-0", "video-1", "video-2"]
     for item in found:
         meta = json.loads(item["meta.json"])
@@ -277,7 +284,7 @@ def test_a_video_that_cannot_be_decoded_leaves_nothing(tmp_path, videos, damage,
     bad.write_bytes(data)
     output = tmp_path / "lake" / "v1"
     inputs = [str(path) for path in [*videos, bad]]
-    code = run.main(["shard", "--input", *inputs, "--output", str(output), "--json"])
+    code = run.main(["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"])
     out, err = capsys.readouterr()
     assert code == 2
     assert out == ""
@@ -310,11 +317,12 @@ def test_json_of_the_door(tmp_path, videos, capsys):
     assert value["uri"] == str(tmp_path / "v1")
 
 
-def test_frames_survive_as_pictures(built, videos):
-    # The first frame of the tar against the same frame of the video file.
+def test_frames_are_those_of_the_video(built, videos):
     data = DataSet.open(built.uri)
     (video,) = data.videos("test")
-    frame = data.read_frames(video, [0])[0]
-    with io.BytesIO(videos[0].read_bytes()) as file:
-        assert file.read(8)[4:] == b"ftyp"
-    assert frame.std() > 10
+    (source,) = video_files([str(videos[0])], [])
+    wanted = np.stack(list(decode(source, WIDTH, HEIGHT)))
+    found = data.read_frames(video, range(video.frames))
+    # Only the loss of JPEG is between them; a neighbouring frame is much further away.
+    assert np.abs(found.astype(int) - wanted).mean() < 2
+    assert np.abs(found[1:].astype(int) - wanted[:-1]).mean() > 4

@@ -2,37 +2,17 @@ import threading
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from data_pipeline import lake
 from data_pipeline.door import UserError
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["disk", "s3"])
-def place(request, tmp_path, monkeypatch):
+def place(request, tmp_path):
     """A new empty place to write to, on disk and on S3."""
     if request.param == "disk":
-        yield str(tmp_path / "lake")
-        return
-    endpoint = request.getfixturevalue("s3_endpoint")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = f"bucket-{abs(hash(request.node.name)) % 10**8}"
-    lake._s3().clear_instance_cache()
-    lake._s3().mkdir(bucket)
-    yield f"s3://{bucket}/lake"
-    lake._s3().clear_instance_cache()
+        return str(tmp_path / "lake")
+    return lake.join(request.getfixturevalue("s3_bucket"), tmp_path.name)
 
 
 def test_create_only_where_there_is_nothing(place):

@@ -1,0 +1,181 @@
+"""Everything the report says about a version or a training run, gathered as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.door import UserError, nearest
+from data_pipeline.reader import DataSet
+from mlops import names, registry, results, tracking
+from mlops.figures import Curve
+from mlops.lineage import Lineage, lineage_of
+from mlops.registry import Version
+from mlops.results import Evaluation
+
+_CURVES = {
+    "Reconstruction loss": {"hole": names.LOSS_HOLE, "known pixels": names.LOSS_VALID},
+    "Adversarial loss": {
+        "generator": names.LOSS_GENERATOR_ADVERSARIAL,
+        "discriminator, real": names.LOSS_DISCRIMINATOR_REAL,
+        "discriminator, fake": names.LOSS_DISCRIMINATOR_FAKE,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The newest decision about a version."""
+
+    word: str
+    """`names.DECISION_PROMOTED` or `DECISION_REFUSED`."""
+    run_id: str
+    who: str
+    before: str
+    """Number of the champion before, `names.NO_VERSION` without one."""
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What one page tells; None where it did not happen yet."""
+
+    run_id: str
+    run_name: str
+    version: Version | None
+    aliases: tuple[str, ...]
+    lineage: Lineage | None
+    evaluation: Evaluation | None
+    decided: Decided | None
+    curves: Mapping[str, Mapping[str, Curve]]
+    """Title -> label -> (clips, value)."""
+    params: Mapping[str, str]
+    strips: Mapping[str, bytes]
+    """Name -> PNG with rows input, hole, result, truth."""
+    data: Mapping[str, str]
+    """Facts about the data set the version was evaluated on, or trained on."""
+
+
+def story_of(tracking_uri: str, subject: str) -> Story:
+    """Gather what is known about `models:/…`, a run name, or (empty) the champion.
+
+    Raises:
+        UserError: there is no such version or training run.
+    """
+    version, run_id = _found(tracking_uri, subject)
+    known = tracking.client(tracking_uri)
+    run = known.get_run(run_id)
+    evaluation = decided = None
+    strips: dict[str, bytes] = {}
+    if version and names.EVALUATION_RUN in version.tags:
+        evaluation = results.read(tracking_uri, version.tags[names.EVALUATION_RUN])
+        strips = _strips(tracking_uri, evaluation.run_id)
+        decided = _decided(tracking_uri, version)
+    tags = run.data.tags
+    data_uri = evaluation.data_uri if evaluation else tags.get(names.DATA_URI, "")
+    digest = evaluation.data_digest if evaluation else tags.get(names.DATA_DIGEST, "")
+    return Story(
+        run_id=run_id,
+        run_name=str(run.info.run_name),
+        version=version,
+        aliases=_aliases(tracking_uri, version),
+        lineage=lineage_of(tracking_uri, version) if version else None,
+        evaluation=evaluation,
+        decided=decided,
+        curves=_curves(tracking_uri, run_id),
+        params=run.data.params,
+        strips=strips,
+        data=_data_facts(data_uri, digest),
+    )
+
+
+def _found(uri: str, subject: str) -> tuple[Version | None, str]:
+    """The version and its training run; for a run name, its newest version if it has one."""
+    if subject.startswith("models:/"):
+        version = registry.resolve(uri, subject)
+        return version, version.run_id
+    if not subject:
+        newest = registry.alias_or_none(uri, names.MODEL, names.CHAMPION)
+        chosen = newest or registry.resolve(uri, f"models:/{names.MODEL}@{names.CANDIDATE}")
+        return chosen, chosen.run_id
+    if not tracking.store_exists(uri):
+        raise UserError(f"run {subject!r}: there is no tracking store at {uri}")
+    known = tracking.client(uri)
+    training = f"tags.{names.KIND} = '{names.KIND_TRAINING}'"
+    runs = known.search_runs(
+        [tracking.experiment_id(uri)], training, order_by=["start_time DESC"], max_results=1000
+    )
+    for run in runs:
+        if run.info.run_name == subject:
+            return registry.find(uri, names.MODEL, {names.RUN_ID: run.info.run_id}), run.info.run_id
+    others = sorted({str(run.info.run_name) for run in runs})
+    raise UserError(
+        f"no training run {subject!r}{nearest(subject, others)}: "
+        f"there are {', '.join(others) or 'none'}; or give models:/{names.MODEL}@{names.CHAMPION}"
+    )
+
+
+def _aliases(uri: str, version: Version | None) -> tuple[str, ...]:
+    if version is None:
+        return ()
+    every = (names.CHAMPION, names.PREVIOUS, names.CANDIDATE)
+    carried = {alias: registry.alias_or_none(uri, version.name, alias) for alias in every}
+    return tuple(alias for alias, one in carried.items() if one and one.uri == version.uri)
+
+
+def _decided(uri: str, version: Version) -> Decided | None:
+    wanted = {names.KIND: names.KIND_DECISION, names.MODEL_VERSION: version.version}
+    run_id = tracking.find_run(uri, wanted, finished=True)
+    if run_id is None:
+        return None
+    tags = tracking.client(uri).get_run(run_id).data.tags
+    return Decided(
+        word=tags[names.DECISION],
+        run_id=run_id,
+        who=tags.get("mlflow.user", "unknown"),
+        before=tags[names.DECISION_FROM],
+        reasons=tuple(tags[names.REASONS].splitlines()),
+    )
+
+
+def _curves(uri: str, run_id: str) -> dict[str, dict[str, Curve]]:
+    known = tracking.client(uri)
+    out: dict[str, dict[str, Curve]] = {}
+    for title, series in _CURVES.items():
+        for label, key in series.items():
+            history = sorted(known.get_metric_history(run_id, key), key=lambda one: one.step)
+            if history:
+                out.setdefault(title, {})[label] = [(one.step, one.value) for one in history]
+    return out
+
+
+def _strips(uri: str, run_id: str) -> dict[str, bytes]:
+    known = tracking.client(uri)
+    files = known.list_artifacts(run_id, names.STRIP)
+    return {
+        Path(file.path).stem: Path(known.download_artifacts(run_id, file.path)).read_bytes()
+        for file in files
+    }
+
+
+def _data_facts(data_uri: str, digest: str) -> dict[str, str]:
+    facts = {"URI": data_uri, "digest": digest}
+    try:
+        data_set = DataSet.open(data_uri)
+    except UserError:
+        return {**facts, "state": "not there any more"}
+    facts["frame size"] = f"{data_set.width} x {data_set.height} pixels"
+    if data_set.digest != digest:
+        facts["state"] = f"has another digest now: {data_set.digest}"
+    for split in ("train", "test"):
+        try:
+            videos = data_set.videos(split)
+        except UserError:
+            continue
+        frames = sum(video.frames for video in videos)
+        shown = ", ".join(video.id for video in videos[:6]) + (", …" if len(videos) > 6 else "")
+        count = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
+        facts[f"{split} split"] = f"{count}, {frames} frames: {shown}"
+        kinds = [kind for video in videos for kind in video.mask_kinds]
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+        facts[f"{split} masks"] = counts
+    return facts

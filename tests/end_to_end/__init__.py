@@ -1,0 +1,1 @@
+"""The doors, one after another, as a user runs them."""

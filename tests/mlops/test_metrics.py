@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from mlops import metrics
+from tests.mlops import published
+
+RNG = np.random.default_rng(3)
+TRUTH = RNG.integers(0, 256, (80, 96, 3), dtype=np.uint8)
+RESULT = np.clip(TRUTH + RNG.normal(0, 12, TRUTH.shape), 0, 255).astype(np.uint8)
+HOLE = np.zeros((80, 96), np.uint8)
+HOLE[20:50, 30:60] = 1
+
+
+def test_psnr_is_that_of_scikit_image():
+    expected = peak_signal_noise_ratio(TRUTH, RESULT, data_range=255)
+    assert metrics.psnr_db(TRUTH, RESULT) == pytest.approx(expected, abs=1e-9)
+
+
+def test_psnr_of_a_known_error():
+    # Off by 5 everywhere: 20 log10(255 / 5).
+    dark = np.full((8, 8, 3), 100, np.uint8)
+    assert metrics.psnr_db(dark, dark + 5) == pytest.approx(34.151403521958725)
+    assert metrics.psnr_db(dark, dark) == math.inf
+
+
+def test_ssim_has_the_window_of_the_field_and_leaves_out_its_border():
+    expected = structural_similarity(TRUTH, RESULT, channel_axis=2, data_range=255, win_size=65)
+    assert metrics.ssim(TRUTH, RESULT) == pytest.approx(expected, abs=1e-12)
+    assert metrics.ssim(TRUTH, TRUTH) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "window"), [(240, 432, 65), (65, 65, 65), (64, 200, 11), (10, 40, 9)]
+)
+def test_window_of_ssim_shrinks_on_small_frames(height, width, window):
+    assert metrics.frame_window(height, width) == window
+
+
+def _ssim_at(y, x, half=5):
+    """SSIM of one window, mean over channels, from its definition (sample covariance)."""
+    values = []
+    for c in range(3):
+        a = TRUTH[y - half : y + half + 1, x - half : x + half + 1, c].astype(float).ravel()
+        b = RESULT[y - half : y + half + 1, x - half : x + half + 1, c].astype(float).ravel()
+        covariance = np.cov(a, b)
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        top = (2 * a.mean() * b.mean() + c1) * (2 * covariance[0, 1] + c2)
+        bottom = a.mean() ** 2 + b.mean() ** 2 + c1
+        values.append(top / (bottom * (covariance[0, 0] + covariance[1, 1] + c2)))
+    return float(np.mean(values))
+
+
+def test_metrics_inside_the_hole_read_its_pixels_only():
+    inside = HOLE.astype(bool)
+    error = np.mean((TRUTH[inside].astype(float) - RESULT[inside]) ** 2)
+    assert metrics.hole_psnr_db(TRUTH, RESULT, HOLE) == pytest.approx(10 * np.log10(255**2 / error))
+    expected = np.mean([_ssim_at(y, x) for y, x in zip(*np.nonzero(inside), strict=True)])
+    assert metrics.hole_ssim(TRUTH, RESULT, HOLE) == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_a_hole_there_is_no_number():
+    nothing = np.zeros_like(HOLE)
+    assert math.isnan(metrics.hole_psnr_db(TRUTH, RESULT, nothing))
+    assert math.isnan(metrics.hole_ssim(TRUTH, RESULT, nothing))
+
+
+def test_frame_mean_fill_uses_all_known_pixels():
+    frame = np.zeros((4, 4, 3), np.uint8)
+    frame[:, 2:] = (10, 20, 30)
+    frame[0, 0] = 255  # in the hole: must not count
+    hole = np.zeros((4, 4), np.uint8)
+    hole[0, 0] = 1
+    filled = metrics.fill_with_frame_mean(frame, hole)
+    # 8 of 15 known pixels have the colour: 5.33, 10.67 and 16.0, rounded.
+    assert filled[0, 0].tolist() == [5, 11, 16]
+    np.testing.assert_array_equal(filled[hole == 0], frame[hole == 0])
+
+
+def test_ring_mean_fill_uses_known_pixels_up_to_ten_away():
+    frame = np.full((60, 60, 3), 200, np.uint8)
+    hole = np.zeros((60, 60), np.uint8)
+    hole[30, 30] = 1
+    y, x = np.mgrid[:60, :60]
+    away = np.hypot(y - 30, x - 30)
+    frame[away <= 10] = 50
+    frame[30, 30] = 255
+    assert metrics.fill_with_ring_mean(frame, hole)[30, 30].tolist() == [50, 50, 50]
+    frame[away <= 9] = 0
+    assert 0 < metrics.fill_with_ring_mean(frame, hole)[30, 30, 0] < 50
+
+
+def test_a_frame_that_is_all_hole_becomes_grey():
+    everything = np.ones((80, 96), np.uint8)
+    for fill in (metrics.fill_with_frame_mean, metrics.fill_with_ring_mean):
+        assert np.unique(fill(TRUTH, everything)).tolist() == [128]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_frame_metrics_are_those_of_the_published_evaluation(number):
+    truth, result = published.frame_pair(number)
+    assert metrics.psnr_db(truth, result) == pytest.approx(published.PSNR_DB[number], abs=1e-9)
+    assert metrics.ssim(truth, result) == pytest.approx(published.SSIM[number], abs=1e-9)

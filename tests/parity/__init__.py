@@ -1,0 +1,1 @@
+"""Our networks and learning against numbers of the official code; `README.md` says which."""

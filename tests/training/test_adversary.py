@@ -1,0 +1,211 @@
+"""Both networks learning together, in float64."""
+
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from mlops import names
+from tests.training.small import copies, furthest, random_batch, small_adversary
+
+CLIPS = 4
+
+
+def learn(adversary, iterations, *, first=0):
+    """Iterations on batches that their number decides; returns the last losses."""
+    losses = {}
+    for i in range(first, first + iterations):
+        losses = adversary.learn(random_batch(i, clips=CLIPS), i * CLIPS)
+    return losses
+
+
+def parameters(adversary):
+    both = {"generator": adversary.generator, "discriminator": adversary.discriminator}
+    return {which: copies(dict(network.named_parameters())) for which, network in both.items()}
+
+
+@contextmanager
+def steps_of(adversary):
+    """A list that fills with (learner, parameters before, parameters after) at every step."""
+    owners = {
+        id(parameter): which
+        for which in ("generator", "discriminator")
+        for parameter in getattr(adversary, which).parameters()
+    }
+    steps, before = [], []
+
+    def pre(_adam, _args, _kwargs):
+        before.append(parameters(adversary))
+
+    def post(adam, _args, _kwargs):
+        learners = {owners[id(one)] for group in adam.param_groups for one in group["params"]}
+        assert len(learners) == 1
+        steps.append((learners.pop(), before.pop(), parameters(adversary)))
+
+    hooks = [register_optimizer_step_pre_hook(pre), register_optimizer_step_post_hook(post)]
+    try:
+        yield steps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def same(one, other):
+    return furthest(one, other)[0] == 0
+
+
+@pytest.mark.parametrize("micro_batch_clips", [2, 1, 3])
+def test_micro_batches_change_nothing(micro_batch_clips):
+    at_once, in_parts = small_adversary(), small_adversary(micro_batch_clips=micro_batch_clips)
+    for i in range(6):
+        whole, parts = learn(at_once, 1, first=i), learn(in_parts, 1, first=i)
+        assert furthest(parts, whole)[0] < 1e-12
+        difference, name = furthest(in_parts.tensors(), at_once.tensors())
+        assert difference < 1e-12, f"{name} after {i + 1} iterations"
+    # Both learnt: the comparison is of something.
+    assert furthest(at_once.tensors(), small_adversary().tensors())[0] > 1e-3
+
+
+@pytest.mark.parametrize("micro_batch_clips", [4, 1])
+def test_each_network_changes_in_its_own_turn_only_discriminator_first(micro_batch_clips):
+    adversary = small_adversary(micro_batch_clips=micro_batch_clips)
+    start = parameters(adversary)
+    with steps_of(adversary) as steps:
+        learn(adversary, 1)
+    (first, before_first, after_first), (second, before_second, after_second) = steps
+    assert (first, second) == ("discriminator", "generator")
+    assert same(before_first["generator"], start["generator"])
+    assert same(before_first["discriminator"], start["discriminator"])
+    assert same(after_first["generator"], start["generator"])
+    assert not same(after_first["discriminator"], start["discriminator"])
+    assert same(before_second["generator"], start["generator"])
+    assert same(before_second["discriminator"], after_first["discriminator"])
+    assert same(after_second["discriminator"], after_first["discriminator"])
+    assert not same(after_second["generator"], start["generator"])
+
+
+def test_the_network_that_waits_takes_no_gradient_and_is_thawed_after():
+    adversary = small_adversary()
+    seen = []
+
+    def pre(_adam, _args, _kwargs):
+        networks = adversary.discriminator, adversary.generator
+        seen.append([[one.requires_grad for one in net.parameters()] for net in networks])
+
+    hook = register_optimizer_step_pre_hook(pre)
+    learn(adversary, 1)
+    hook.remove()
+    (learning, waiting), (frozen, generating) = seen
+    assert all(learning)
+    assert all(generating)
+    assert not any(waiting)
+    assert not any(frozen)
+    assert all(one.requires_grad for one in adversary.generator.parameters())
+    assert all(one.requires_grad for one in adversary.discriminator.parameters())
+
+
+@pytest.mark.parametrize("micro_batch_clips", [4, 1])
+def test_the_generator_learns_from_the_updated_discriminator(micro_batch_clips):
+    adversary = small_adversary(micro_batch_clips=micro_batch_clips)
+    generator, old = copy.deepcopy(adversary.generator), copy.deepcopy(adversary.discriminator)
+    losses = learn(adversary, 1)
+
+    batch = random_batch(0, clips=CLIPS)
+    predicted = generator(batch.frames * (1 - batch.masks), batch.masks)
+    filled = batch.frames * (1 - batch.masks) + predicted * batch.masks
+    # Its last power iteration was before the generator's turn: as it is now, it judged.
+    judged = -adversary.discriminator(filled).mean()
+    torch.testing.assert_close(losses[names.LOSS_GENERATOR_ADVERSARIAL], judged, rtol=1e-11, atol=0)
+    assert abs(float(judged + old(filled).mean())) > 1e-6
+
+    # With beta1 = 0, Adam's first moment is the gradient.
+    error, hole = (predicted - batch.frames).abs(), batch.masks.expand_as(predicted).bool()
+    total = error[hole].mean() + error[~hole].mean() + 0.01 * judged
+    names_and_parameters = dict(generator.named_parameters())
+    wanted = torch.autograd.grad(total, list(names_and_parameters.values()))
+    learnt_from = adversary.tensors()
+    for name, gradient in zip(names_and_parameters, wanted, strict=True):
+        found = learnt_from[f"generator_adam.exp_avg.{name}"]
+        torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-13)
+
+
+def test_losses_are_named_and_unweighted():
+    adversary = small_adversary()
+    batch = random_batch(0, clips=CLIPS)
+    with torch.no_grad():
+        filled = adversary.generator(batch.frames * (1 - batch.masks), batch.masks)
+        error, hole = (filled - batch.frames).abs(), batch.masks.expand_as(filled).bool()
+    losses = learn(adversary, 1)
+    assert losses.keys() == {
+        names.LOSS_HOLE,
+        names.LOSS_VALID,
+        names.LOSS_GENERATOR_ADVERSARIAL,
+        names.LOSS_DISCRIMINATOR_REAL,
+        names.LOSS_DISCRIMINATOR_FAKE,
+    }
+    torch.testing.assert_close(losses[names.LOSS_HOLE], error[hole].mean())
+    torch.testing.assert_close(losses[names.LOSS_VALID], error[~hole].mean())
+
+
+@pytest.mark.parametrize("micro_batch_clips", [4, 1])
+def test_spectral_norms_move_by_three_power_iterations_the_last_on_the_learnt_weight(
+    micro_batch_clips,
+):
+    adversary = small_adversary(micro_batch_clips=micro_batch_clips)
+    layers = adversary.discriminator.spectral_layers()
+    before = [(layer.weight.detach().flatten(1).clone(), layer.u.clone()) for layer in layers]
+    learn(adversary, 1)
+    for layer, (weight, u) in zip(layers, before, strict=True):
+        learnt = layer.weight.detach().flatten(1)
+        assert not torch.equal(learnt, weight)
+        for matrix in (weight, weight, learnt):
+            v = functional.normalize(matrix.T @ u, dim=0)
+            u = functional.normalize(matrix @ v, dim=0)
+        torch.testing.assert_close(layer.u, u, rtol=0, atol=1e-14)
+        torch.testing.assert_close(layer.v, v, rtol=0, atol=1e-14)
+
+
+def test_the_averaged_generator_forgets_by_its_half_life():
+    # The generator stands still, so its average moves from 0 towards it, half way in 16 clips.
+    adversary = small_adversary(learning_rates=(0.0, 0.0), ema_half_life_clips=16.0)
+    wanted = {name: value.detach() for name, value in adversary.generator.named_parameters()}
+    for value in adversary.ema.values():
+        value.zero_()
+    for share in (1 / 2, 3 / 4, 7 / 8):
+        learn(adversary, 16 // CLIPS)
+        scaled = {name: value * share for name, value in wanted.items()}
+        assert furthest(adversary.ema, scaled)[0] < 1e-12
+
+
+def test_the_averaged_generator_starts_as_the_generator_and_follows_it():
+    adversary = small_adversary(ema_half_life_clips=0)
+    for _ in range(2):
+        now = {name: value.detach() for name, value in adversary.generator.named_parameters()}
+        assert furthest(adversary.ema, now)[0] == 0
+        learn(adversary, 1)
+
+
+def test_learning_rates_follow_the_clips_seen():
+    adversary = small_adversary(learning_rates=(1e-3, 1e-5))
+    assert adversary.set_learning_rate(0) == 1e-3
+    adversary._decay_every_clips, adversary._decays = 8, 1
+    assert adversary.set_learning_rate(8) == pytest.approx(1e-4)
+
+
+def test_adam_begins_anew_where_its_step_count_is_set():
+    """A run that is loaded goes on as if it had not stopped."""
+    through = small_adversary()
+    learn(through, 4)
+    resumed, loaded = small_adversary(), small_adversary()
+    learn(resumed, 2)
+    for name, value in loaded.tensors().items():
+        value.data.copy_(resumed.tensors()[name])
+    loaded.set_iterations(2)
+    learn(loaded, 2, first=2)
+    assert furthest(loaded.tensors(), through.tensors())[0] == 0

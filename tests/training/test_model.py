@@ -1,0 +1,172 @@
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tests.training.small import (
+    FRAMES,
+    SIDE,
+    random_batch,
+    small_discriminator,
+    small_generator,
+)
+from training.model.attention import PatchAttention
+from training.model.discriminator import Discriminator, initialise_vectors, power_iteration
+from training.model.generator import Generator, check_size, initialise
+
+OFFICIAL_GRIDS = (1, 3, 6, 12)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "nearest"),
+    [
+        (100, 100, {"96x96", "144x96", "96x144", "144x144"}),
+        (48, 100, {"96x48", "144x48"}),
+        (240, 433, {"432x240", "480x240"}),
+        (239, 432, {"432x192", "432x240"}),
+        (47, 48, {"48x48"}),
+        (1, 1, {"48x48"}),
+        (0, 96, {"96x48"}),
+        (-5, -100, {"48x48"}),
+    ],
+)
+def test_a_size_that_the_grids_do_not_divide_is_refused_with_the_nearest_that_fit(
+    height, width, nearest
+):
+    with pytest.raises(ValueError, match=re.escape(f"{width}x{height}")) as caught:
+        check_size(height, width, OFFICIAL_GRIDS)
+    named = set(re.findall(r"-?\d+x\d+", str(caught.value).split("nearest that fit")[1]))
+    assert named == nearest
+    for size in named:
+        fitting_width, fitting_height = map(int, size.split("x"))
+        check_size(fitting_height, fitting_width, OFFICIAL_GRIDS)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (240, 432), (96, 192)])
+def test_a_size_that_the_grids_divide_is_accepted(height, width):
+    check_size(height, width, OFFICIAL_GRIDS)
+
+
+def test_the_generator_itself_refuses_a_size_it_cannot_cut():
+    with pytest.raises(ValueError, match="nearest that fit: 16x16, 24x16"):
+        small_generator()(torch.zeros(1, 1, 3, 16, 20), torch.zeros(1, 1, 1, 16, 20))
+
+
+@torch.no_grad()
+def test_only_masked_attention_looks_at_the_masks():
+    batch = random_batch(0)
+    frames, masks = batch.frames.float(), batch.masks.float()
+    plain = small_generator(masked_attention=False)
+    assert torch.equal(plain(frames, masks), plain(frames, 1 - masks))
+    masked = small_generator(masked_attention=True)
+    assert not torch.allclose(masked(frames, masks), masked(frames, 1 - masks), atol=1e-3)
+    nothing_hidden = masked(frames, torch.zeros_like(masks))
+    torch.testing.assert_close(nothing_hidden, plain(frames, masks))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@torch.no_grad()
+def test_masked_attention_takes_nothing_from_patches_in_the_hole(masked):
+    attention = PatchAttention(4, (2,), masked)
+    initialise(attention, 1.0, torch.Generator().manual_seed(0))
+    attention.output_linear = nn.Sequential(nn.Identity())
+    random = torch.Generator().manual_seed(1)
+    features = torch.randn(1, 4, 8, 8, generator=random)
+    holes = torch.zeros(1, 1, 8, 8)
+    holes[..., :4, :4] = 1
+    changed = features.clone()
+    changed[..., :4, :4] = torch.randn(1, 4, 4, 4, generator=random)
+    before, after = (attention(x, holes, 1)[..., 4:, 4:] for x in (features, changed))
+    assert torch.allclose(before, after) == masked
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_see_each_other():
+    batch = random_batch(0)
+    generator, discriminator = small_generator().double(), small_discriminator().double()
+    filled, scores = generator(batch.frames, batch.masks), discriminator(batch.frames)
+    for i, alone in enumerate(batch.split(1)):
+        torch.testing.assert_close(generator(alone.frames, alone.masks)[0], filled[i])
+        torch.testing.assert_close(discriminator(alone.frames)[0], scores[i])
+
+
+@pytest.mark.parametrize("network", [Generator(32, 1, (1, 2)), Discriminator(8)])
+def test_initial_weights_have_the_asked_spread_and_biases_are_zero(network):
+    initialise(network, 0.02, torch.Generator().manual_seed(0))
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+            continue
+        # Standard errors of a sample of n: of the spread std / sqrt(2 n), of the mean std / sqrt(n)
+        error = 0.02 / parameter.numel() ** 0.5
+        assert abs(parameter.std().item() - 0.02) < 5 * error, name
+        assert abs(parameter.mean().item()) < 5 * error, name
+
+
+def test_spectrally_normed_convolutions_compute_with_their_initial_weights():
+    discriminator = small_discriminator()
+    layer = discriminator.spectral_layers()[0]
+    clip = random_batch(0, clips=1).frames.float().transpose(1, 2)
+    with torch.no_grad():
+        once = layer(clip)
+        initialise(discriminator, 0.02, torch.Generator().manual_seed(0))
+        sigma = torch.dot(layer.u, layer.weight.flatten(1) @ layer.v)
+        wanted = functional.conv3d(clip, layer.weight / sigma, stride=(1, 2, 2), padding=1)
+        torch.testing.assert_close(layer(clip), wanted)
+        assert not torch.allclose(layer(clip), once)
+
+
+@pytest.mark.parametrize("make", [small_generator, small_discriminator])
+def test_initial_values_depend_on_the_seed_alone(make):
+    torch.manual_seed(1)
+    first = make(seed=7).state_dict()
+    torch.manual_seed(2)
+    again, other = make(seed=7).state_dict(), make(seed=8).state_dict()
+    for name, value in first.items():
+        assert torch.equal(value, again[name])
+        assert name.endswith("bias") or not torch.equal(value, other[name])
+
+
+def test_power_iteration_finds_the_largest_singular_value():
+    for layer in small_discriminator().double().spectral_layers():
+        weight = layer.weight.detach()
+        u, v = layer.u, layer.v
+        for _ in range(1000):
+            u, v = power_iteration(weight, u)
+        largest = torch.linalg.svdvals(weight.flatten(1))[0]
+        torch.testing.assert_close(torch.dot(u, weight.flatten(1) @ v), largest)
+        torch.testing.assert_close(torch.stack([u.norm(), v.norm()]), torch.ones(2).double())
+
+
+def test_a_forward_pass_never_moves_the_spectral_norm():
+    discriminator = small_discriminator().train()
+    before = [(layer.u.clone(), layer.v.clone()) for layer in discriminator.spectral_layers()]
+    clips = random_batch(0).frames.float()
+    first = discriminator(clips)
+    first.sum().backward()
+    for layer, (u, v) in zip(discriminator.spectral_layers(), before, strict=True):
+        assert torch.equal(layer.u, u)
+        assert torch.equal(layer.v, v)
+    assert torch.equal(discriminator(clips), first)
+
+
+def test_vectors_start_as_unit_vectors_one_iteration_on():
+    discriminator = Discriminator(2)
+    random = torch.Generator().manual_seed(0)
+    initialise(discriminator, 0.02, random)
+    initialise_vectors(discriminator, random)
+    for layer in discriminator.spectral_layers():
+        matrix = layer.weight.detach().flatten(1)
+        torch.testing.assert_close(functional.normalize(matrix @ layer.v, dim=0), layer.u)
+        torch.testing.assert_close(layer.v.norm(), torch.tensor(1.0))
+
+
+@torch.no_grad()
+def test_shapes_of_both_networks():
+    frames = random_batch(0, clips=2).frames.float()
+    filled = small_generator()(frames, frames[:, :, :1])
+    assert filled.shape == (2, FRAMES, 3, SIDE, SIDE)
+    assert filled.abs().max() <= 1
+    assert small_discriminator()(frames).shape == (2, FRAMES, 8, 1, 1)

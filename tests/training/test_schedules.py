@@ -1,0 +1,31 @@
+import pytest
+
+from training.schedules import ema_decay, learning_rate
+
+
+@pytest.mark.parametrize(
+    ("clips", "rate"),
+    [
+        (0, 1e-4),
+        (1_199_999, 1e-4),
+        (1_200_000, 1e-5),
+        (2_400_000, 1e-6),
+        (3_600_000, 1e-6),
+        (40_000_000, 1e-6),
+    ],
+)
+def test_the_official_learning_rate_falls_tenfold_twice(clips, rate):
+    assert learning_rate(1e-4, clips, 1_200_000, 2) == pytest.approx(rate)
+
+
+def test_zero_clips_between_decays_means_none():
+    assert learning_rate(1e-4, 10**9, 0, 2) == 1e-4
+
+
+@pytest.mark.parametrize("batch_clips", [1, 4, 100])
+def test_an_old_weight_counts_half_after_the_half_life_whatever_the_batch(batch_clips):
+    assert ema_decay(100, batch_clips) ** (100 / batch_clips) == pytest.approx(0.5)
+
+
+def test_no_half_life_means_no_averaging():
+    assert ema_decay(0, 4) == 0
