@@ -85,20 +85,24 @@ class DataSet:
         uri = lake.absolute(uri)
         return cls(uri, manifest.load(uri))
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have a video, sorted."""
+        return tuple(sorted({row.split for row in self._rows.values() if row.status == OK}))
+
     def videos(self, split: str) -> tuple[Video, ...]:
         """The videos of one split, shard by shard.
 
         Raises:
             UserError: the data set has no such split.
         """
-        rows = [row for row in self._rows.values() if row.status == OK]
-        splits = sorted({row.split for row in rows})
-        if split not in splits:
+        if split not in self.splits:
             raise UserError(
-                f"{self.uri} has no split {split!r}{nearest(split, splits)}: "
-                f"it has {', '.join(splits)}"
+                f"{self.uri} has no split {split!r}{nearest(split, self.splits)}: "
+                f"it has {', '.join(self.splits)}"
             )
-        return tuple(_video(row) for row in rows if row.split == split)
+        rows = self._rows.values()
+        return tuple(_video(row) for row in rows if row.status == OK and row.split == split)
 
     def read_frames(self, video: Video, frames: Sequence[int]) -> NDArray[np.uint8]:
         """Read frames by their numbers, uint8 [T, H, W, 3].

@@ -113,7 +113,7 @@ def test_the_candidate_is_scored_once_and_not_promoted_for_nothing(line, trained
         line.tracking, "--clips-per-video", 2, "--frames-per-clip", 6, "--workers", 1, "--json",
     )  # fmt: skip
     first = run(*command)
-    assert run(*command)["run_id"] == first["run_id"]
+    assert run(*command)["run"] == first["run"]
     promote = ("mlops/promote.py", "--model", trained["model"], "--tracking-uri", line.tracking)
     refused = run(*promote, expect=1)
     assert "trivial" in refused.stderr + refused.stdout

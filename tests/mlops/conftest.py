@@ -41,15 +41,15 @@ def store(new_store, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def ray():
-    """One Ray session for all tests of the room that need one."""
+def workers():
+    """One Ray session for all tests of the room that need one; gives its CPUs."""
     with ray_session(2):
-        yield
+        yield 2
 
 
 @pytest.fixture(scope="session")
-def data_set(ray, tmp_path_factory):
+def data_set(workers, tmp_path_factory):
     """Two videos of 12 frames at 96x96, one of them held out, with two masks each; its URI."""
     folder = tmp_path_factory.mktemp("lake")
     videos = write_videos(folder / "videos", [12, 12])
-    return shard_tiny(folder / "curated" / "tiny" / "v1", videos).uri
+    return shard_tiny(folder / "curated" / "tiny" / "v1", videos, workers=workers).uri

@@ -73,5 +73,5 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "databricks", ""])
 def test_other_stores_are_refused(uri):
-    with pytest.raises(UserError, match="sqlite:////absolute/path/mlflow.db"):
+    with pytest.raises(UserError, match="give sqlite:////absolute/path/mlflow"):
         tracking.absolute_uri(uri)
