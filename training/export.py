@@ -110,7 +110,10 @@ def export(
                     names.CHECKPOINT: checkpoint.uri,
                 },
             )
-    registry.set_alias(tracking_uri, found, names.CANDIDATE)
+    candidate = registry.alias_or_none(tracking_uri, model, names.CANDIDATE)
+    # Going over an old run again must not take the alias from a newer one.
+    if candidate is None or int(candidate.version) < int(found.version):
+        registry.set_alias(tracking_uri, found, names.CANDIDATE)
     return found
 
 

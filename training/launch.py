@@ -203,9 +203,8 @@ def _shown(config: TrainConfig, clips: int, board: Any) -> Iterator[None]:
 
         def draw() -> None:
             while not over.wait(_POLL_S):
-                clips, note = cast(tuple[int, str], ray.get(board.read.remote()))
-                if clips:
-                    bar.at(clips, note)
+                seen, note = cast(tuple[int, str], ray.get(board.read.remote()))
+                bar.at(max(seen, clips), note or f"starting {config.workers} workers")
 
         thread = threading.Thread(target=draw, name="progress", daemon=True)
         thread.start()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import ray.train
+import ray.train.torch
 import torch
 
 from data_pipeline import lake
@@ -29,7 +30,9 @@ def work(job: dict[str, Any]) -> None:
     torch.set_num_threads(config.worker_threads)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    device = torch.device("cpu" if config.device == "cpu" else f"cuda:{context.get_local_rank()}")
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     assert config.data is not None
     assert config.storage is not None
     assert config.tracking_uri is not None

@@ -122,7 +122,7 @@ def test_the_generator_learns_from_the_updated_discriminator(micro_batch_clips):
     # Its last power iteration was before the generator's turn: as it is now, it judged.
     judged = -adversary.discriminator(filled).mean()
     torch.testing.assert_close(losses[names.LOSS_GENERATOR_ADVERSARIAL], judged, rtol=1e-11, atol=0)
-    assert abs(float(judged + old(filled).mean())) > 1e-6
+    assert abs((judged + old(filled).mean()).item()) > 1e-6
 
     # With beta1 = 0, Adam's first moment is the gradient.
     error, hole = (predicted - batch.frames).abs(), batch.masks.expand_as(predicted).bool()
