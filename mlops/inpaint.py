@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from PIL import Image
 
 from data_pipeline.door import UserError, parse, print_json, run_door
 from data_pipeline.progress import progress
+from data_pipeline.sources import local_file
 from mlops import registry, tracking, video
 from mlops.config import InpaintConfig
 from mlops.holes import Masks, masks_for, shrink
@@ -35,17 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str]) -> int:
     config = parse(InpaintConfig, argv, prog="inpaint", description=str(__doc__))
     uri = tracking.absolute_uri(config.tracking_uri)
-    _check_out(config)
-    facts = video.facts_of(config.video)
+    source = local_file(config.video)
+    _check_out(config.out, source)
+    facts = video.facts_of(source)
     masks = masks_for(config.mask, facts)
     version = registry.resolve(uri, config.model)
     model = load(uri, version)
     began = time.monotonic()
-    pairs = _paired(video.read(config.video), masks)
+    pairs = _paired(video.read(source), masks)
     frames = 0
     with (
         H264Writer(config.out, facts, crf=config.crf) as writer,
-        progress(f"inpaint {config.video.name}", facts.frames, "frames") as bar,
+        progress(f"inpaint {source.name}", facts.frames, "frames") as bar,
     ):
         for frame in inpainted(model, pairs):
             writer.write(frame)
@@ -112,11 +115,11 @@ def _paired(frames: Iterator[Frame], masks: Masks) -> Iterator[tuple[Frame, Fram
         raise UserError(f"video and masks do not decode to equally many frames: {error}") from error
 
 
-def _check_out(config: InpaintConfig) -> None:
-    if not config.out.absolute().parent.is_dir():
-        raise UserError(f"{config.out}: its folder is not there; make it first")
-    if config.out.exists() and config.video.exists() and config.out.samefile(config.video):
-        raise UserError(f"OUT is the input {config.video}: give another name")
+def _check_out(out: Path, source: Path) -> None:
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"{out}: its folder is not there; make it first")
+    if out.exists() and out.samefile(source):
+        raise UserError(f"OUT is the input {source}: give another name")
 
 
 if __name__ == "__main__":

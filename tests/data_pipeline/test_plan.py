@@ -25,6 +25,10 @@ def test_every_video_in_one_shard_of_its_split(lengths, seed):
     assert all(v.split == shard.split for shard in shards for v in shard.videos)
     assert len({shard.name for shard in shards}) == len(shards)
     assert plan(videos[::-1], seed=seed) == shards
+    bytes_per_frame = 0.35 * 96 * 96 + 1024
+    for shard in shards:
+        size = bytes_per_frame * sum(v.frames for v in shard.videos)
+        assert size <= 10**6 or len(shard.videos) == 1
 
 
 def test_shards_are_filled_up_to_their_size():

@@ -53,6 +53,12 @@ def save(folder: Path, body: str, size=None) -> Path:
     return folder / "model"
 
 
+def load(model_uri: str):
+    """Load as anybody would, without this project's code."""
+    with warnings.catch_warnings(record=True):
+        return mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
+
+
 def training_run(uri: str, name: str = "tiny") -> str:
     """A finished training run with a few scalars."""
     run_id = tracking.ensure_run(

@@ -36,6 +36,7 @@ def small_adversary(
     batch_clips=4,
     learning_rates=(1e-3, 1e-3),
     ema_half_life_clips=16.0,
+    decay_every_clips=0,
     spread=lambda _generator, _discriminator: None,
 ):
     """In float64; `spread` may shard the networks before the optimisers see them."""
@@ -47,8 +48,8 @@ def small_adversary(
         loss_weights=(1.0, 1.0, 0.01),
         learning_rates=learning_rates,
         betas=(0.0, 0.99),
-        decay_every_clips=0,
-        decays=0,
+        decay_every_clips=decay_every_clips,
+        decays=1,
         ema_half_life_clips=ema_half_life_clips,
         batch_clips=batch_clips,
         micro_batch_clips=micro_batch_clips,

@@ -191,21 +191,29 @@ def test_the_averaged_generator_starts_as_the_generator_and_follows_it():
         learn(adversary, 1)
 
 
-def test_learning_rates_follow_the_clips_seen():
-    adversary = small_adversary(learning_rates=(1e-3, 1e-5))
-    assert adversary.set_learning_rate(0) == 1e-3
-    adversary._decay_every_clips, adversary._decays = 8, 1
-    assert adversary.set_learning_rate(8) == pytest.approx(1e-4)
+def test_both_learning_rates_fall_with_the_clips_seen():
+    adversary = small_adversary(learning_rates=(1e-3, 1e-5), decay_every_clips=2 * CLIPS)
+    rates = []
+
+    def pre(adam, _args, _kwargs):
+        rates.append(adam.param_groups[0]["lr"])
+
+    hook = register_optimizer_step_pre_hook(pre)
+    learn(adversary, 4)
+    hook.remove()
+    # The discriminator's, then the generator's, of each iteration.
+    assert rates == pytest.approx([1e-5, 1e-3] * 2 + [1e-6, 1e-4] * 2)
+    assert adversary.set_learning_rate(CLIPS) == pytest.approx(1e-3)
 
 
-def test_adam_begins_anew_where_its_step_count_is_set():
-    """A run that is loaded goes on as if it had not stopped."""
+def test_what_tensors_holds_and_the_step_count_are_the_whole_state():
     through = small_adversary()
     learn(through, 4)
     resumed, loaded = small_adversary(), small_adversary()
     learn(resumed, 2)
-    for name, value in loaded.tensors().items():
-        value.data.copy_(resumed.tensors()[name])
+    with torch.no_grad():
+        for name, value in loaded.tensors().items():
+            value.copy_(resumed.tensors()[name])
     loaded.set_iterations(2)
     learn(loaded, 2, first=2)
     assert furthest(loaded.tensors(), through.tensors())[0] == 0
