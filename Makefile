@@ -33,7 +33,7 @@ demo: install ## real videos -> lake -> training -> registry -> promotion -> inp
 	$(BIN)/python training/run.py demo
 	$(BIN)/python mlops/evaluate.py --model models:/sttn@candidate --data $(DEMO_DATA) --tracking-uri $(DEMO_TRACKING)
 	$(BIN)/python mlops/promote.py --model models:/sttn@candidate --tracking-uri $(DEMO_TRACKING)
-	$(BIN)/python mlops/inpaint.py $(SAMPLES)/carphone_pristine.mp4 40,70,40,32 demo/inpainted.mp4 --model models:/sttn@champion --tracking-uri $(DEMO_TRACKING)
+	$(BIN)/python mlops/inpaint.py $(SAMPLES)/carphone_pristine.mp4 120,56,40,24 demo/inpainted.mp4 --model models:/sttn@champion --tracking-uri $(DEMO_TRACKING)
 	$(BIN)/python mlops/report.py models:/sttn@champion --tracking-uri $(DEMO_TRACKING) --out demo/report.html
 	@echo
 	@echo 'demo/lake/curated/demo/v1   the data set: tars, index, manifest'

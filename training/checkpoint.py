@@ -15,7 +15,7 @@ import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ class Checkpoint:
                     f"{name} has {found['size']} bytes with sha256 {found['sha256'][:12]}, the "
                     f"manifest says {expected['size']} with {expected['sha256'][:12]}"
                 )
+        clips = self.state()["clips"]
+        if clips != self.clips:
+            return f"{MANIFEST} says {self.clips} clips, {STATE} says {clips}"
         return None
 
     def state(self) -> dict[str, Any]:
@@ -120,15 +123,23 @@ def opened(uri: str) -> Checkpoint:
     """Read the manifest of one checkpoint.
 
     Raises:
-        UserError: there is none, or it is of another schema.
+        UserError: there is none, it is damaged, or it is of another schema.
     """
     manifest = lake.join(uri, MANIFEST)
     if not lake.exists(manifest):
         raise UserError(f"{uri} is no checkpoint: it has no {MANIFEST}")
-    document = json.loads(lake.read_bytes(manifest))
-    if document.get("schema") != SCHEMA:
-        raise UserError(f"{uri} has schema {document.get('schema')}; this version reads {SCHEMA}")
-    return Checkpoint(uri, int(document["clips"]), document["files"])
+    try:
+        document = json.loads(lake.read_bytes(manifest))
+        schema, clips = document["schema"], document["clips"]
+        files = {
+            name: {"size": entry["size"], "sha256": entry["sha256"]}
+            for name, entry in document["files"].items()
+        }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{manifest} is damaged: it is not what was written") from error
+    if schema != SCHEMA:
+        raise UserError(f"{uri} has schema {schema}; this version reads {SCHEMA}")
+    return Checkpoint(uri, clips, files)
 
 
 def newest(run_uri: str) -> tuple[Checkpoint | None, list[str]]:
@@ -156,9 +167,11 @@ def prune(run_uri: str, keep: int) -> None:
     names = lake.list_files(root)
     complete = sorted(name.split("/")[0] for name in names if name.endswith("/" + MANIFEST))
     for directory in complete[:-keep]:
-        doomed = [name for name in names if name.startswith(directory + "/")]
-        for name in sorted(doomed, key=lambda one: not one.endswith(MANIFEST)):
-            lake.remove(lake.join(root, name))
+        doomed = [
+            name.removeprefix(directory + "/") for name in names if name.startswith(directory + "/")
+        ]
+        ordered = sorted(doomed, key=lambda one: one != MANIFEST)
+        lake.remove_files(lake.join(root, directory), ordered)
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -194,13 +207,17 @@ def _local(uri: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _local_directory(uri: str, files: Mapping[str, object]) -> Iterator[Path]:
-    if "://" not in uri:
-        yield Path(uri)
-        return
+def _local_directory(uri: str, files: Iterable[str]) -> Iterator[Path]:
+    """A local directory of these files alone: the reader takes every shard that it finds.
+
+    A writer that was killed may have left others, when more processes wrote than after it.
+    """
     with tempfile.TemporaryDirectory(prefix="sttn-checkpoint-") as scratch:
         for name in files:
-            lake.download(lake.join(uri, name), Path(scratch) / name)
+            if "://" in uri:
+                lake.download(lake.join(uri, name), Path(scratch) / name)
+            else:
+                (Path(scratch) / name).symlink_to(Path(uri, name).absolute())
         yield Path(scratch)
 
 

@@ -1,30 +1,65 @@
+from pathlib import Path
+
 import pytest
+import ray
 from moto.server import ThreadedMotoServer
 
 from data_pipeline import lake
+from data_pipeline.session import ray_session
+from tests.tiny import shard_tiny, write_videos
+
+LENGTHS = (40, 12, 9)
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint():
-    """An S3 server on loopback."""
+@pytest.fixture(scope="package")
+def s3():
+    """An S3 server on loopback, and the variables that lead to it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def s3_bucket(s3_endpoint, request):
-    """A bucket of the module's own, with the variables that lead to it."""
-    bucket = request.module.__name__.rsplit(".", 1)[-1].replace("_", "-")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         # Clients are kept by fsspec, and they keep the endpoint they were made for.
         lake._s3().clear_instance_cache()
-        lake._s3().mkdir(bucket)
-        yield f"s3://{bucket}"
+        lake._s3().mkdir("bucket")
+        yield "s3://bucket"
         lake._s3().clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def ray_for_all(s3):  # noqa: ARG001 (workers take the variables of S3 from this process)
+    """One Ray for the whole room, gone before the tests of the next."""
+    with ray_session(2):
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="package")
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("videos"), LENGTHS)
+
+
+@pytest.fixture(scope="package")
+def built(tmp_path_factory, videos, ray_for_all):  # noqa: ARG001 (builds in that Ray)
+    """A data set that no test changes."""
+    return shard_tiny(tmp_path_factory.mktemp("lake") / "v1", videos, masks=2)
+
+
+@pytest.fixture
+def own(tmp_path, videos, ray_for_all):  # noqa: ARG001 (builds in that Ray)
+    """A data set that a test may damage."""
+    return shard_tiny(tmp_path / "own", videos)
+
+
+@pytest.fixture
+def flip_byte():
+    def flip(path: Path, offset: int) -> None:
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.write_bytes(data)
+
+    return flip

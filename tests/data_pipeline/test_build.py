@@ -1,10 +1,9 @@
-"""Whole data sets: built by Ray, compared, checked, read back."""
+"""Whole data sets: built by Ray, compared, checked."""
 
 import contextlib
 import json
 import tarfile
 import zlib
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from data_pipeline import manifest, masks, run, sample
+from data_pipeline import manifest, run, sample
 from data_pipeline.check import verify
-from data_pipeline.clips import Clip, clip_order
 from data_pipeline.door import UserError
-from data_pipeline.reader import CorruptData, DataSet, read_clip
-from data_pipeline.session import ray_session
-from data_pipeline.sources import decode, video_files
-from tests.tiny import HEIGHT, WIDTH, shard_tiny, write_video, write_videos
+from data_pipeline.reader import DataSet
+from tests.data_pipeline.conftest import LENGTHS
+from tests.tiny import HEIGHT, WIDTH, shard_tiny, write_video
 
-LENGTHS = (40, 12, 9)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_for_all():
-    with ray_session(2):
-        yield
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    return write_videos(tmp_path_factory.mktemp("videos"), LENGTHS)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, videos):
-    """A data set that no test changes."""
-    return shard_tiny(tmp_path_factory.mktemp("lake") / "v1", videos, masks=2)
-
-
-@pytest.fixture
-def own(tmp_path, videos):
-    """A data set that a test may damage."""
-    return shard_tiny(tmp_path / "own", videos)
+pytestmark = pytest.mark.usefixtures("ray_for_all")
 
 
 def files_of(uri):
     root = Path(uri)
     return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-
-
-def flip_byte(path, offset):
-    data = bytearray(path.read_bytes())
-    data[offset] ^= 1
-    path.write_bytes(data)
 
 
 def test_digest_is_the_same_with_any_workers_anywhere(built, videos, tmp_path):
@@ -137,65 +105,7 @@ def test_members_have_fixed_metadata_and_order(built):
     }
 
 
-def test_reader_gives_what_the_tar_holds(built):
-    data = DataSet.open(built.uri)
-    assert (data.width, data.height, data.digest) == (WIDTH, HEIGHT, built.digest)
-    (video,) = data.videos("test")
-    assert (video.id, video.frames, video.fps) == ("video-0", 40, Fraction(25))
-    assert video.mask_kinds == ("stationary", "moving", "stationary", "moving")
-    with tarfile.open(Path(built.uri) / video.shard) as tar:
-        for frame in (0, 17, 39):
-            member = tar.extractfile(sample.frame_member("video-0", frame))
-            assert member is not None
-            wanted = sample.decode_frame(member.read())
-            assert np.array_equal(data.read_frames(video, [frame])[0], wanted)
-    # Across a chunk of 32, out of order, each variant.
-    for variant, kind in enumerate(video.mask_kinds):
-        seed = masks.variant_seed(0, "video-0", variant)
-        whole = masks.mask_sequence(kind, seed, 40, HEIGHT, WIDTH)
-        assert np.array_equal(data.read_masks(video, variant, [35, 3, 31]), whole[[35, 3, 31]])
-
-
-def test_clips_and_the_flip_of_their_frames(built):
-    data = DataSet.open(built.uri)
-    videos = data.videos("train")
-    order = clip_order(data, "train", seed=0, frames_per_clip=5, window_shards=4)
-    frames, holes = read_clip(data, videos[order.clip(3).video], order.clip(3))
-    assert frames.shape == (5, HEIGHT, WIDTH, 3)
-    assert holes.shape == (5, HEIGHT, WIDTH)
-    plain, flipped = (Clip(0, 0, (1, 2, 3), True, flip, 1) for flip in (False, True))
-    a, mask_a = read_clip(data, videos[0], plain)
-    b, mask_b = read_clip(data, videos[0], flipped)
-    assert np.array_equal(a[:, :, ::-1], b)
-    assert np.array_equal(mask_a, mask_b)
-    with pytest.raises(UserError, match=r"no split 'tran' \(did you mean 'train'\?\)"):
-        data.videos("tran")
-
-
-def test_a_corrupt_frame_is_named(own):
-    data = DataSet.open(own.uri)
-    (video,) = data.videos("test")
-    index = pq.read_table(Path(own.uri) / "index/test-00000.parquet").to_pylist()
-    start, size = index[7]["offset"], index[7]["size"]
-    flip_byte(Path(own.uri) / video.shard, start + size // 2)
-    assert data.read_frames(video, [6, 8]).shape[0] == 2
-    with pytest.raises(CorruptData) as caught:
-        data.read_frames(video, [6, 7])
-    words = f"shard {video.shard}, video video-0, frame 7: bytes {start} to {start + size}"
-    assert words in str(caught.value)
-
-
-def test_a_corrupt_mask_is_named(own):
-    data = DataSet.open(own.uri)
-    (video,) = data.videos("test")
-    row = next(r for r in data._rows.values() if r.id == "video-0")
-    flip_byte(Path(own.uri) / video.shard, row.masks_offset + sum(row.chunk_bytes[0]) + 5)
-    assert data.read_masks(video, 0, [0, 39]).shape[0] == 2
-    with pytest.raises(CorruptData, match="mask 1 from frame 0"):
-        data.read_masks(video, 1, [3])
-
-
-def test_verify_lists_every_difference(own, capsys):
+def test_verify_lists_every_difference(own, flip_byte, capsys):
     assert verify(own.uri).differences == ()
     assert run.main(["verify", own.uri]) == 0
     root = Path(own.uri)
@@ -294,19 +204,6 @@ def test_a_video_that_cannot_be_decoded_leaves_nothing(tmp_path, videos, damage,
     assert not output.exists() or not files_of(output)
 
 
-def test_places_without_a_data_set(tmp_path):
-    with pytest.raises(UserError, match="no data set at"):
-        DataSet.open(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"has no manifest\.json"):
-        DataSet.open(str(tmp_path))
-    (tmp_path / manifest.MANIFEST).write_text("{}")
-    with pytest.raises(UserError, match="is not the manifest of a data set"):
-        DataSet.open(str(tmp_path))
-    (tmp_path / manifest.MANIFEST).write_text('{"schema": 9}')
-    with pytest.raises(UserError, match="schema 9, this version reads schema 1"):
-        DataSet.open(str(tmp_path))
-
-
 def test_json_of_the_door(tmp_path, videos, capsys):
     argv = ["shard", "--input", str(videos[1]), "--output", str(tmp_path / "v1"), "--json"]
     argv += ["--width", "48", "--height", "32", "--moving", "1", "--stationary", "0"]
@@ -315,14 +212,3 @@ def test_json_of_the_door(tmp_path, videos, capsys):
     assert set(value) == {"digest", "uri", "videos", "frames", "bytes", "seconds", "rejected"}
     assert (value["videos"], value["frames"], value["rejected"]) == (1, 12, 0)
     assert value["uri"] == str(tmp_path / "v1")
-
-
-def test_frames_are_those_of_the_video(built, videos):
-    data = DataSet.open(built.uri)
-    (video,) = data.videos("test")
-    (source,) = video_files([str(videos[0])], [])
-    wanted = np.stack(list(decode(source, WIDTH, HEIGHT)))
-    found = data.read_frames(video, range(video.frames))
-    # Only the loss of JPEG is between them; a neighbouring frame is much further away.
-    assert np.abs(found.astype(int) - wanted).mean() < 2
-    assert np.abs(found[1:].astype(int) - wanted[:-1]).mean() > 4

@@ -2,24 +2,25 @@
 
 import numpy as np
 import pytest
+import ray
 
 from data_pipeline import lake, manifest
 from data_pipeline.check import verify
 from data_pipeline.clips import clip_order
 from data_pipeline.door import UserError
 from data_pipeline.reader import DataSet, read_clip
-from data_pipeline.session import ray_session
 from tests.tiny import shard_tiny, write_videos
 
 
-def test_a_data_set_on_s3_is_that_on_disk(s3_bucket, tmp_path):
+@pytest.mark.usefixtures("ray_for_all")
+def test_a_data_set_on_s3_is_that_on_disk(s3, tmp_path):
     videos = write_videos(tmp_path, (7, 8))
-    uri = lake.join(s3_bucket, "curated", "tiny", "v1")
-    # Its workers take the variables of S3 from this process: a session of its own.
-    with ray_session(2):
-        far = shard_tiny(uri, videos, workers=2)
-        near = shard_tiny(tmp_path / "v1", videos)
-        assert shard_tiny(uri, videos).already_there
+    uri = lake.join(s3, "curated", "tiny", "v1")
+    far = shard_tiny(uri, videos, workers=2)
+    near = shard_tiny(tmp_path / "v1", videos)
+    assert shard_tiny(uri, videos).already_there
+    # A session inside of another leaves that one open.
+    assert ray.is_initialized()
     assert far.digest == near.digest
     assert lake.list_files(uri) == lake.list_files(near.uri)
     assert verify(uri).differences == ()
@@ -34,4 +35,4 @@ def test_a_data_set_on_s3_is_that_on_disk(s3_bucket, tmp_path):
     lake.write_bytes(lake.join(uri, "catalogue.parquet"), b"damaged")
     assert len(verify(uri).differences) == 1
     with pytest.raises(UserError, match="no data set at"):
-        DataSet.open(lake.join(s3_bucket, "nothing"))
+        DataSet.open(lake.join(s3, "nothing"))

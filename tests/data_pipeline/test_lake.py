@@ -12,7 +12,7 @@ def place(request, tmp_path):
     """A new empty place to write to, on disk and on S3."""
     if request.param == "disk":
         return str(tmp_path / "lake")
-    return lake.join(request.getfixturevalue("s3_bucket"), tmp_path.name)
+    return lake.join(request.getfixturevalue("s3"), tmp_path.name)
 
 
 def test_create_only_where_there_is_nothing(place):

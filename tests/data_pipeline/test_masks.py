@@ -22,6 +22,12 @@ def test_shape_values_and_repeatable(kind, height, width):
         assert np.array_equal(masks, mask_sequence(kind, seed, 7, height, width))
 
 
+@pytest.mark.parametrize("seed", [117, 440, 1286])
+def test_a_shape_that_vanishes_is_drawn_again(seed):
+    # The first shape of these seeds leaves no pixel at this size.
+    assert mask_sequence(STATIONARY, seed, 1, 16, 16).any()
+
+
 def test_stationary_stands_still_and_moving_moves():
     for seed in range(30):
         still = mask_sequence(STATIONARY, seed, 20, 240, 432)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -96,7 +97,14 @@ def test_files_of_a_distribution(tmp_path, monkeypatch):
     assert "no distribution 'tiny-vids' is installed" in refusal(["wheel:tiny-vids/bikes.mp4"])
 
 
-def test_a_video_that_ends_early(tmp_path):
+def test_a_video_that_gives_fewer_frames_than_it_says(tmp_path):
+    (video,) = video_files([str(write_video(tmp_path / "a.mp4", frames=20))], [])
+    assert len(list(decode(replace(video, frames=21), 96, 96))) == 20
+    with pytest.raises(BadVideoError, match="gives 20 frames, but its container says 40"):
+        list(decode(replace(video, frames=40), 96, 96))
+
+
+def test_a_video_whose_bytes_are_noise(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=20)
     (video,) = video_files([str(path)], [])
     data = bytearray(path.read_bytes())

@@ -63,13 +63,18 @@ def test_losses(iteration, official):
     }
 
 
+def norm(tensor):
+    """Summed in float64: single precision loses 3 in 1,000 of five million small squares."""
+    return float(tensor.double().norm())
+
+
 @pytest.mark.parametrize("which", NETWORKS)
 def test_gradient_norms(iteration, official, which):
     _, _, after = iteration
     # With beta1 = 0, Adam's first moment is the gradient.
     for name, wanted in by_name(official, which, "grad_l2").items():
         gradient = after[f"{NETWORKS[which]}_adam.exp_avg.{name}"]
-        assert float(gradient.norm()) == pytest.approx(wanted, rel=1e-3), name
+        assert norm(gradient) == pytest.approx(wanted, rel=1e-3), name
 
 
 @pytest.mark.parametrize("which", NETWORKS)
@@ -79,7 +84,6 @@ def test_gradients(iteration, official, which):
         gradient = after[f"{NETWORKS[which]}_adam.exp_avg.{name}"].flatten()
         found = gradient[:: max(1, len(gradient) // 16)][:16]
         largest = max(map(abs, wanted))
-        print(name, float((found-torch.tensor(wanted)).abs().max()/largest))
         torch.testing.assert_close(found, torch.tensor(wanted), rtol=0, atol=1e-3 * largest)
 
 
@@ -95,4 +99,4 @@ def test_changes_of_the_parameters(iteration, official, which):
     _, before, after = iteration
     for name, wanted in by_name(official, which, "delta_l2").items():
         key = f"{NETWORKS[which]}.{name}"
-        assert float((after[key] - before[key]).norm()) == pytest.approx(wanted, rel=2e-3), name
+        assert norm(after[key].double() - before[key]) == pytest.approx(wanted, rel=2e-3), name

@@ -13,6 +13,8 @@ from training.model.generator import Generator, initialise
 SIDE = 16  # pixels
 GRIDS = (1, 2)
 FRAMES = 3
+# Where a gradient is truly zero, Adam makes rate * 1e-17 / 1e-8 of its rounding: 1e-13 here.
+RATES = (1e-4, 1e-4)
 STD = 0.2  # of the weights: outputs then differ visibly from grey and from each other
 
 
@@ -34,7 +36,7 @@ def small_adversary(
     *,
     micro_batch_clips=4,
     batch_clips=4,
-    learning_rates=(1e-3, 1e-3),
+    learning_rates=RATES,
     ema_half_life_clips=16.0,
     decay_every_clips=0,
     spread=lambda _generator, _discriminator: None,

@@ -89,9 +89,7 @@ def test_padding_adds_nothing(batch, predicted, scores):
         torch.cat([batch.masks, batch.masks[padding]]),
         torch.cat([batch.weights, torch.zeros(2, dtype=torch.float64)]),
     )
-    exactly(
-        losses.count(padded.masks, padded.weights), losses.count(batch.masks, batch.weights)
-    )
+    exactly(losses.count(padded.masks, padded.weights), losses.count(batch.masks, batch.weights))
     padded_scores = torch.cat([scores, scores[padding] + 9]).requires_grad_()
     padded_predicted = torch.cat([predicted, predicted[padding] + 9]).requires_grad_()
     found = shares(padded, padded_predicted, padded_scores, counts_of(padded))
