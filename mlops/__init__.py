@@ -7,17 +7,20 @@ The map of this room:
 - `registry`   the registered model: versions, aliases, tags
 - `model`      a loaded version: predicts a clip, streams a video
 - `metrics`    pure: PSNR and SSIM over the frame and inside the hole, trivial fills
-- `scoring`    what one Ray actor does: a subject scored on a clip
+- `results`    scores of an evaluation as data: means, files, a run read back
+- `scoring`    what one Ray actor does: subjects scored on a clip
+- `pool`       the actors of each version, one row per clip
 - `evaluate`   door: scores a version on the held-out split, against the champion
-- `verdict`    an evaluation run read back as data
 - `gate`       pure: evaluation numbers in, promote or refuse with reasons out
 - `promote`    door: applies the gate, moves `champion` and `previous`, writes the decision
 - `video`      any video in, H.264 out, exact frame count and fps
-- `masks`      holes from a picture, a folder, a video or a box
+- `holes`      masks from a picture, a folder, a video or a box
 - `inpaint`    door: VIDEO MASK OUT
 - `lineage`    door: version -> run -> data -> commit -> config -> evaluation
-- `figures`    loss curves and strips as inline pictures
+- `story`      everything a report tells, gathered as data
+- `figures`    curves and dots as SVG
 - `page`       the HTML of the report
+- `style`      its look
 - `report`     door: one self-contained page
 - `config`     what each door can be told
 

@@ -46,8 +46,9 @@ class EvaluateConfig:
 
     model: str = CANDIDATE_URI
     """Version to score: models:/NAME@ALIAS or models:/NAME/NUMBER."""
-    against: str = CHAMPION_URI
-    """Version to compare with on the same clips; skipped when the alias points at none."""
+    against: str = ""
+    """Version to compare with on the same clips. Default: the champion of the same model, if there
+    is one and it is another version."""
     data: str = field(default_factory=_data)
     """Data set: path or s3:// URI. Default: STTN_DATA."""
     tracking_uri: str = field(default_factory=_tracking_uri)

@@ -37,7 +37,9 @@ def _body(argv: Sequence[str]) -> int:
     config = parse(EvaluateConfig, argv, prog="evaluate", description=str(__doc__))
     uri = tracking.absolute_uri(config.tracking_uri)
     version = registry.resolve(uri, config.model)
-    champion = _champion(uri, config.against, version)
+    against = _against(uri, config.against, version)
+    itself = against is not None and against.uri == version.uri
+    champion = None if itself else against
     data_uri = lake.absolute(config.data)
     data_set = DataSet.open(data_uri)
     protocol = Protocol(config.split, config.clips_per_video, config.frames_per_clip)
@@ -48,12 +50,17 @@ def _body(argv: Sequence[str]) -> int:
         _check_size(uri, one, data_set)
     identity = {
         names.KIND: names.KIND_EVALUATION,
+        names.MODEL_NAME: version.name,
         names.MODEL_VERSION: version.version,
         names.AGAINST_VERSION: champion.version if champion else names.NO_VERSION,
         names.DATA_DIGEST: data_set.digest,
         names.PROTOCOL_DIGEST: protocol.digest(),
     }
-    run_id = tracking.find_run(uri, identity, finished=True)
+    wanted = dict(identity)
+    if itself:
+        # It is the champion: what it was scored against when it became that stands.
+        del wanted[names.AGAINST_VERSION]
+    run_id = tracking.find_run(uri, wanted, finished=True)
     already = run_id is not None
     if run_id is None:
         job = Job(uri, version, champion, data_uri, protocol, clips, config.workers, STRIPS)
@@ -63,11 +70,12 @@ def _body(argv: Sequence[str]) -> int:
     return 0
 
 
-def _champion(uri: str, against: str, version: Version) -> Version | None:
-    """The version to compare with; None when the alias points at none, or at the candidate."""
-    name, alias, _ = registry.parse_uri(against)
-    found = registry.alias_or_none(uri, name, alias) if alias else registry.resolve(uri, against)
-    return None if found is None or found.uri == version.uri else found
+def _against(uri: str, asked: str, version: Version) -> Version | None:
+    """The version that was asked for, else the champion; None where there is no champion yet."""
+    name, alias, _ = registry.parse_uri(asked) if asked else (version.name, names.CHAMPION, "")
+    if alias == names.CHAMPION:
+        return registry.alias_or_none(uri, name, alias)
+    return registry.resolve(uri, asked)
 
 
 def _check_size(uri: str, version: Version | None, data_set: DataSet) -> None:

@@ -42,6 +42,7 @@ EVALUATION_RUN = "evaluation_run_id"
 
 # Tags of an evaluation run.
 PROTOCOL_DIGEST = "protocol_digest"
+MODEL_NAME = "model_name"
 MODEL_VERSION = "model_version"
 AGAINST_VERSION = "against_version"  # NO_VERSION without a champion
 NO_VERSION = "none"

@@ -91,6 +91,7 @@ def _record(
     identity = {
         names.KIND: names.KIND_DECISION,
         names.DECISION: word,
+        names.MODEL_NAME: version.name,
         names.MODEL_VERSION: version.version,
         names.EVALUATION_RUN: evaluation.run_id,
         names.RULE_DIGEST: rule.digest(),
@@ -125,8 +126,8 @@ def _move_aliases(uri: str, version: Version, champion: Version | None) -> None:
         Refused: somebody else moved `champion` since the decision.
     """
     now = registry.alias_or_none(uri, version.name, names.CHAMPION)
-    if now != champion:
-        found = _who(now.version if now else None)
+    found, expected = (_who(one.version if one else None) for one in (now, champion))
+    if found != expected:
         raise Refused(
             f"{version.uri} is not promoted: the champion became {found} in the meantime; "
             "evaluate again"

@@ -178,12 +178,12 @@ def _what_exists(known: MlflowClient, name: str) -> str:
         others = sorted(one.name for one in known.search_registered_models(max_results=100))
         hint = nearest(name, others)
         return f"no model {name!r}{hint}; registered models: {', '.join(others) or 'none'}"
-    newest = find_newest(known, name)
+    newest = _newest(known, name)
     aliases = ", ".join(f"{key} = version {value}" for key, value in sorted(model.aliases.items()))
     return f"{name} has {newest} version(s), aliases: {aliases or 'none'}"
 
 
-def find_newest(known: MlflowClient, name: str) -> int:
+def _newest(known: MlflowClient, name: str) -> int:
     """Number of the newest version, 0 when there is none."""
     found = known.search_model_versions(f"name = '{name}'", max_results=1)
     return max((int(one.version) for one in found), default=0)

@@ -123,7 +123,11 @@ def _aliases(uri: str, version: Version | None) -> tuple[str, ...]:
 
 
 def _decided(uri: str, version: Version) -> Decided | None:
-    wanted = {names.KIND: names.KIND_DECISION, names.MODEL_VERSION: version.version}
+    wanted = {
+        names.KIND: names.KIND_DECISION,
+        names.MODEL_NAME: version.name,
+        names.MODEL_VERSION: version.version,
+    }
     run_id = tracking.find_run(uri, wanted, finished=True)
     if run_id is None:
         return None

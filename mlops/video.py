@@ -86,12 +86,7 @@ def read(path: Path) -> Iterator[Frame]:
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
-            rgb = reformatter.reformat(
-                frame,
-                format="rgb24",
-                interpolation=_TO_RGB,
-                src_color_range=frame.color_range or None,
-            )
+            rgb = reformatter.reformat(frame, format="rgb24", interpolation=_TO_RGB)
             yield np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 
 

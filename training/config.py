@@ -6,6 +6,7 @@ so that any machine can check a run.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -52,10 +53,18 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         """Check that heads and widths come out even."""
-        if self.channels % 4 or self.channels % len(self.grids):
+        if not self.grids or min(self.grids) < 1:
+            raise UserError(
+                f"generator.grids are {self.grids}; give a number of at least 1 for each head"
+            )
+        if self.blocks < 1:
+            raise UserError(f"generator.blocks is {self.blocks}; it must be at least 1")
+        unit = math.lcm(4, len(self.grids))
+        if self.channels < 1 or self.channels % unit:
             raise UserError(
                 f"generator.channels is {self.channels}; it must be a multiple of 4 and of the "
-                f"{len(self.grids)} patch grids: use {-(-self.channels // 12) * 12} or 256"
+                f"number of patch grids, {len(self.grids)}: "
+                f"use {max(1, -(-self.channels // unit)) * unit}"
             )
 
 
@@ -65,6 +74,11 @@ class DiscriminatorConfig:
 
     channels: int = learnt(64)
     """Channels of the first layer; the others are 2 and 4 times as wide."""
+
+    def __post_init__(self) -> None:
+        """Check the width."""
+        if self.channels < 1:
+            raise UserError(f"discriminator.channels is {self.channels}; it must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +117,9 @@ class OptimiserConfig:
         for name in ("generator_learning_rate", "discriminator_learning_rate", "init_std"):
             if not getattr(self, name) > 0:
                 raise UserError(f"optimiser.{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("decay_every_clips", "decays", "ema_half_life_clips"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"optimiser.{name} is {getattr(self, name)}; it must be 0 or more")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"optimiser.betas are {self.betas}; both must lie in [0, 1)")
 
@@ -165,8 +182,13 @@ class TrainConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
-        if not self.name or set(self.name) - _NAME_CHARACTERS:
-            raise UserError(f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only")
+        if self.worker_failures < 0:
+            raise UserError(f"--worker-failures is {self.worker_failures}; it must be 0 or more")
+        if not self.name or set(self.name) - _NAME_CHARACTERS or self.name[0] in "-.":
+            raise UserError(
+                f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only, and begin "
+                "with none of '-' and '.'"
+            )
         if self.workers > self.batch_clips:
             raise UserError(
                 f"{self.workers} workers share a global batch of {self.batch_clips} clips, so some "
@@ -241,8 +263,11 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
 
 
 def config_digest(config: TrainConfig) -> str:
-    """sha256 over the learnt fields: with equal data, equal digests learn the same."""
-    return sha256_of_json({"schema": SCHEMA, **learnt_fields(config)})
+    """sha256 over the learnt fields: with equal data, equal digests learn the same.
+
+    Of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest.
+    """
+    return sha256_of_json({"schema": SCHEMA, **learnt_fields(from_json(to_json(config)))})
 
 
 def learnt_fields(config: Any) -> dict[str, Any]:
@@ -257,7 +282,11 @@ def learnt_fields(config: Any) -> dict[str, Any]:
     return chosen
 
 
-def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+def _build(kind: type[T], values: Any, where: str) -> T:
+    if not isinstance(values, Mapping):
+        raise UserError(
+            f"{where} is {values!r} ({type(values).__name__}); wanted the fields of {kind.__name__}"
+        )
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
@@ -273,7 +302,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, where)
     if typing.get_origin(hint) is tuple:
-        return tuple(value)
+        return _items(typing.get_args(hint), value, where)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
@@ -284,3 +313,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if type(value) not in allowed:
         raise UserError(f"{where} is {value!r} ({type(value).__name__}); wanted {hint}")
     return value
+
+
+def _items(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{where} is {value!r} ({type(value).__name__}); wanted a list")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise UserError(f"{where} is {value!r}, {len(value)} long; wanted {len(kinds)}")
+    return tuple(_value(kind, one, where) for kind, one in zip(kinds, value, strict=True))

@@ -86,16 +86,10 @@ with warnings.catch_warnings(record=True):
             """
             known = {field.name for field in fields(Schedule)}
             schedule = Schedule(**{k: int(v) for k, v in (params or {}).items() if k in known})
-            pairs = (
-                (
-                    torch.from_numpy(np.ascontiguousarray(f)),
-                    torch.from_numpy(np.ascontiguousarray(m)),
-                )
-                for f, m in frames_and_masks
-            )
+            pairs = ((_tensor(frame), _tensor(mask)) for frame, mask in frames_and_masks)
             for frame in stream(self._generator, pairs, schedule):
                 yield frame.numpy()
 
 
 def _tensor(pixels: Pixels) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels))
+    return torch.from_numpy(np.array(pixels))  # a copy: what we are given may be read-only

@@ -1,10 +1,18 @@
+import importlib
 import shutil
+import warnings
 
 import pytest
 
 from data_pipeline.session import ray_session
 from mlops import tracking
 from tests.tiny import shard_tiny, write_videos
+
+with warnings.catch_warnings():
+    # MLflow 3.17 warns of type hints in its own classes while it is imported, and hides that
+    # itself where warnings are no errors.
+    warnings.simplefilter("ignore", UserWarning)
+    importlib.import_module("mlflow.pyfunc")
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,7 @@ def record_evaluation(uri: str, version, folder: Path, against: str | None = Non
         run_name=f"evaluate-{version.version}",
         kind=names.KIND_EVALUATION,
         tags={
+            names.MODEL_NAME: version.name,
             names.MODEL_VERSION: version.version,
             names.AGAINST_VERSION: against or names.NO_VERSION,
         },

@@ -98,6 +98,24 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     assert (np.mean(ours), np.mean(theirs)) == (pytest.approx(grey), pytest.approx(black))
 
 
+def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path, data_set, capfd):
+    foreign.register(store, tmp_path / "one")
+    version = foreign.register(store, tmp_path / "two")
+    run_id = foreign.record_evaluation(
+        store, version, tmp_path / "results", "1",
+        candidate=15, champion=14, trivial_frame_mean=12, trivial_ring_mean=13,
+    )  # fmt: skip
+    what = {
+        names.DATA_DIGEST: DataSet.open(data_set).digest,
+        names.PROTOCOL_DIGEST: PROTOCOL.digest(),
+    }
+    tracking.set_run_tags(store, run_id, what)
+    registry.set_alias(store, version, names.CHAMPION)
+    assert _evaluate(store, data_set) == 0
+    assert f"models:/sttn/2 was already evaluated: run {run_id}" in capfd.readouterr().out
+    assert len(_runs(store)) == 1
+
+
 def test_a_model_that_fails_is_refused_in_one_line(store, tmp_path, data_set, capfd):
     version = foreign.register(store, tmp_path / "model", foreign.BROKEN)
     assert _evaluate(store, data_set) == 1

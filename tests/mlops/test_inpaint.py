@@ -48,7 +48,7 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
         (["{video}", "90,0,10,10", "{out}"], "box 90,0,10,10 does not lie in the 96x64 pixels"),
         (["{video}", "{long}", "{out}"], "has 7 frames, video"),
         (["{video}", "{wide}", "{out}"], "is 128x64, video"),
-        (["{missing}", BOX, "{out}"], "cannot be read as a video: No such file"),
+        (["{missing}", BOX, "{out}"], "missing.mp4 is not there"),
         (["{text}", BOX, "{out}"], "cannot be read as a video: Invalid data"),
         (["{video}", BOX, "{video}"], "OUT is the input"),
         (["{video}", BOX, "{nowhere}"], "its folder is not there"),

@@ -28,7 +28,13 @@ def _tagged(path, matrix, pix_fmt, range_):
 
 @pytest.mark.parametrize(
     ("matrix", "pix_fmt", "range_"),
-    [(1, "yuv420p", 1), (6, "yuv420p", 1), (1, "yuvj420p", 2), (5, "yuv444p", 1)],
+    [
+        (1, "yuv420p", 1),
+        (6, "yuv420p", 1),
+        (1, "yuv420p", 2),
+        (1, "yuvj420p", 2),
+        (5, "yuv444p", 1),
+    ],
 )
 def test_colours_and_what_they_mean_are_kept(tmp_path, matrix, pix_fmt, range_):
     source = _tagged(tmp_path / "in.mp4", matrix, pix_fmt, range_)

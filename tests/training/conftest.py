@@ -1,6 +1,9 @@
 import pytest
 import torch
 
+from data_pipeline.session import ray_session
+from tests.tiny import shard_tiny, write_videos
+
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
@@ -9,3 +12,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def data_sets(tmp_path_factory):
+    """Frame width -> URI of a tiny data set that no test changes; 100 fits no patch grids."""
+    folder = tmp_path_factory.mktemp("lake")
+    videos = write_videos(folder / "videos", (12, 20, 9))
+    with ray_session(2):
+        return {
+            width: shard_tiny(folder / f"v{width}", videos, width=width).uri for width in (96, 100)
+        }

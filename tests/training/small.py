@@ -15,7 +15,7 @@ GRIDS = (1, 2)
 FRAMES = 3
 # Where a gradient is truly zero, Adam makes rate * 1e-17 / 1e-8 of its rounding: 1e-13 here.
 RATES = (1e-4, 1e-4)
-STD = 0.2  # of the weights: outputs then differ visibly from grey and from each other
+STD = 0.3  # of the weights: outputs then differ visibly from grey and from each other
 
 
 def small_generator(seed=0, *, masked_attention=False, blocks=2):

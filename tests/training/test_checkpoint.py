@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 from safetensors import safe_open
 
 from data_pipeline import lake
 from data_pipeline.door import UserError
-from tests.data_pipeline.conftest import s3_bucket, s3_endpoint  # noqa: F401 (fixtures)
 from training import checkpoint
 from training.checkpoint import weights_sha256
 
@@ -78,8 +78,26 @@ def test_a_part_of_what_was_saved_can_be_loaded_alone(tmp_path):
     assert torch.equal(part["generator.bias"], tensors(4)["generator.bias"])
 
 
-def test_a_checkpoint_on_s3(s3_bucket):  # noqa: F811 (a fixture)
-    run = f"{s3_bucket}/runs/demo"
+@pytest.fixture
+def bucket(monkeypatch):
+    """On an S3 server on loopback, with the variables that lead to it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # Clients are kept by fsspec, and they keep the endpoint they were made for.
+    lake._s3().clear_instance_cache()
+    lake._s3().mkdir("bucket")
+    yield "s3://bucket"
+    lake._s3().clear_instance_cache()
+    server.stop()
+
+
+def test_a_checkpoint_on_s3(bucket):
+    run = f"{bucket}/runs/demo"
     for clips in (4, 8):
         uri = checkpoint.save(run, clips, tensors(clips), STATE)
     found, _ = checkpoint.newest(run)
@@ -196,7 +214,7 @@ def test_what_a_killed_writer_left_is_not_loaded(tmp_path):
 
 
 def test_opening_what_is_no_checkpoint_is_the_users_mistake(tmp_path):
-    with pytest.raises(UserError, match="it has no manifest.json"):
+    with pytest.raises(UserError, match=r"it has no manifest\.json"):
         checkpoint.opened(str(tmp_path / "nowhere"))
     uri = save(tmp_path, 4)
     document = json.loads((uri / "manifest.json").read_text())

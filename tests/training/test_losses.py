@@ -44,7 +44,7 @@ def batch():
 
 
 @pytest.fixture
-def predicted(batch):
+def predicted():
     return random_batch(1, clips=CLIPS).frames
 
 

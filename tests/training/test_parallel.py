@@ -18,10 +18,11 @@ from training.loader import share
 pytestmark = pytest.mark.distributed
 
 ITERATIONS = 3
-# Global batch, clips computed at a time. Three clips are uneven over two and over four ranks, and
-# the fourth of four has nothing but padding. A share that is computed at once keeps its graph.
-CASES = {"even": (4, 1), "even, at once": (4, 4), "uneven": (3, 1)}
-WORLDS = (2, 4)
+# Global batch, clips computed at a time. Three clips are uneven over two ranks; four over three
+# leave nothing but padding to the third. A share that is computed at once keeps its graph.
+CASES = {"four": (4, 1), "four, at once": (4, 4), "three": (3, 1)}
+# Some parameters have two rows: the third rank holds nothing of them.
+WORLDS = (2, 3)
 
 
 def begun(case, *, sharded):
@@ -60,13 +61,22 @@ def whole(tensors):
     return {name: parallel.whole(value).detach().clone() for name, value in tensors.items()}
 
 
-def run_rank(rank, world, port, folder):
-    """What each process does; rank 0 leaves whole tensors in `folder`."""
+def run_rank(rank, port, root):
+    """What one of the processes does, in a group of two, then of three."""
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
-    dist.init_process_group(
-        "gloo", store=dist.PrefixStore(f"world {world}", store), rank=rank, world_size=world
-    )
+    for world in WORLDS:
+        if rank < world:
+            group = dist.PrefixStore(f"world {world}", store)
+            dist.init_process_group("gloo", store=group, rank=rank, world_size=world)
+            run_in_group(rank, world, root)
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def run_in_group(rank, world, root):
+    """Rank 0 leaves whole tensors in `<root>/<world>`."""
+    folder = root / str(world)
 
     def keep(name, tensors):
         if rank == 0:
@@ -78,15 +88,12 @@ def run_rank(rank, world, port, folder):
         assert all(isinstance(one, DTensor) for one in adversary.ema.values())
         losses = learnt(adversary, case, rank, world)
         keep(case, {**whole(adversary.tensors()), "losses": losses})
-        if case == "even":
+        if case == "four":
             checkpoint.save(str(folder / "by several"), 12, adversary.tensors(), {"world": world})
-    resumed = begun("even", sharded=True)
-    checkpoint.opened(checkpoint.checkpoint_uri(str(folder.parent / "by one"), 12)).load(
-        resumed.tensors()
-    )
+    resumed = begun("four", sharded=True)
+    by_one = checkpoint.checkpoint_uri(str(root / "by one"), 12)
+    checkpoint.opened(by_one).load(resumed.tensors())
     keep("resumed", whole(resumed.tensors()))
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -100,49 +107,48 @@ def alone():
     return results
 
 
-@pytest.fixture(scope="module", params=WORLDS)
-def several(request, tmp_path_factory, alone):
-    """(folder of what rank 0 left, processes)."""
-    world = request.param
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, alone):
+    """The folder where the processes left what they learnt."""
     root = tmp_path_factory.mktemp("parallel")
-    tensors = {name: value for name, value in alone["even"].items() if name != "losses"}
+    tensors = {name: value for name, value in alone["four"].items() if name != "losses"}
     checkpoint.save(str(root / "by one"), 12, tensors, {"world": 1})
-    folder = root / f"world-{world}"
-    folder.mkdir()
+    for world in WORLDS:
+        (root / str(world)).mkdir()
     # The store chooses a free port itself and keeps it: nobody can take it in between.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        multiprocessing.spawn(run_rank, (world, store.port, folder), nprocs=world)
-    return folder, world
+        multiprocessing.spawn(run_rank, (store.port, root), nprocs=max(WORLDS))
+    return root
 
 
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("case", CASES)
-def test_several_processes_learn_what_one_learns(several, alone, case):
-    folder, _ = several
-    found = load_file(folder / f"{case}.safetensors")
+def test_several_processes_learn_what_one_learns(root, alone, case, world):
+    found = load_file(root / str(world) / f"{case}.safetensors")
     assert found["losses"].shape == (ITERATIONS, 5)
     difference, name = furthest(found, alone[case])
     assert difference < 1e-12, name
 
 
-def test_a_checkpoint_of_several_processes_is_whole_in_one(several):
-    folder, world = several
-    written = load_file(folder / "even.safetensors")
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_checkpoint_of_several_processes_is_whole_in_one(root, world):
+    written = load_file(root / str(world) / "four.safetensors")
     del written["losses"]
-    found, passed_over = checkpoint.newest(str(folder / "by several"))
+    found, passed_over = checkpoint.newest(str(root / str(world) / "by several"))
     assert passed_over == []
     assert found.state()["world"] == world
     assert len(list(Path(found.uri).glob("*.safetensors"))) == world
-    resumed = begun("even", sharded=False).tensors()
+    resumed = begun("four", sharded=False).tensors()
     found.load(resumed)
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)
 
 
-def test_a_checkpoint_of_one_process_is_whole_in_several(several, alone):
-    folder, _ = several
-    resumed = load_file(folder / "resumed.safetensors")
-    written = {name: value for name, value in alone["even"].items() if name != "losses"}
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_checkpoint_of_one_process_is_whole_in_several(root, alone, world):
+    resumed = load_file(root / str(world) / "resumed.safetensors")
+    written = {name: value for name, value in alone["four"].items() if name != "losses"}
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)

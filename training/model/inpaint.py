@@ -41,10 +41,11 @@ class Schedule:
             or min(self.reach, self.references_per_side) < 0
         ):
             raise ValueError(f"window schedule has a number below its least: {self}")
-        if self.stride > 2 * self.reach + 1:
+        # The last window stands up to stride - 1 frames before the end of the video.
+        if self.stride > self.reach + 1:
             raise ValueError(
-                f"windows {self.stride} frames apart that reach {self.reach} frames leave gaps: "
-                f"use a stride of at most {2 * self.reach + 1}"
+                f"windows {self.stride} frames apart that reach {self.reach} frames leave frames "
+                f"out: use a stride of at most {self.reach + 1}"
             )
 
     @property
@@ -86,7 +87,7 @@ def stream(
         uint8 [H, W, 3], one for each frame, in order.
 
     Raises:
-        ValueError: mixed sizes, or a size that the patch grids do not divide.
+        ValueError: no frames, mixed sizes, or a size that the patch grids do not divide.
     """
     source = _Lookahead(generator, frames_and_masks)
     centre = done = 0
@@ -104,6 +105,8 @@ def stream(
     while done < source.count:
         yield source.finish(done)
         done += 1
+    if not done:
+        raise ValueError("the video has 0 frames: nothing to inpaint")
 
 
 class _Lookahead:

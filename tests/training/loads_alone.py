@@ -1,0 +1,62 @@
+"""Load a model folder as a stranger would, without this project, and say what it does.
+
+python loads_alone.py MODEL_FOLDER FRAMES_AND_MASKS.npz RESULT.npz
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+class _Blocker:
+    """Makes this project unimportable, as on a machine that never had it."""
+
+    def find_spec(self, name, _path=None, _target=None):
+        if name.split(".")[0] in ("training", "mlops", "data_pipeline", "tests"):
+            raise ImportError(f"{name} is not here")
+
+
+sys.meta_path.insert(0, _Blocker())
+
+import mlflow  # noqa: E402 (after the blocker)
+import numpy as np  # noqa: E402
+
+FOLDER, GIVEN, RESULT = sys.argv[1:]
+
+
+def complaint(model, frames, masks, params=None):
+    """Type and words of what `predict` raises."""
+    try:
+        model.predict({"frames": frames, "masks": masks}, params)
+    except Exception as error:
+        return [cause_of(error), str(error)]
+    return ["nothing", ""]
+
+
+def cause_of(error):
+    return "ValueError" if isinstance(error, ValueError) else type(error).__name__
+
+
+with np.load(GIVEN) as file:
+    given = {"frames": file["frames"], "masks": file["masks"]}
+model = mlflow.pyfunc.load_model(FOLDER)
+inner = model.unwrap_python_model()
+frames, masks = given["frames"], given["masks"]
+np.savez(
+    RESULT,
+    predicted=model.predict(given),
+    without_references=model.predict(given, {"references_per_side": 0}),
+    streamed=np.stack(list(inner.stream(zip(frames, masks, strict=True)))),
+)
+said = {
+    "package": type(inner).__module__,
+    "file": str(Path(sys.modules[type(inner).__module__].__file__).resolve()),
+    "fewer masks": complaint(model, frames, masks[:-1]),
+    "no frames": complaint(model, frames[:0], masks[:0]),
+    "another size": complaint(model, frames[:, :, :-4], masks[:, :, :-4]),
+    "masks of another size": complaint(model, frames, masks[:, :, :-4]),
+    "other type": complaint(model, frames.astype(np.float32), masks),
+    "gaps": complaint(model, frames, masks, {"stride": 40}),
+    "foreign": sorted({name.split(".")[0] for name in sys.modules} & {"training", "mlops", "ray"}),
+}
+sys.stdout.write(json.dumps(said) + "\n")

@@ -1,0 +1,293 @@
+import ast
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.door import UserError
+from training import config as module
+from training.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    OptimiserConfig,
+    TrainConfig,
+    config_digest,
+    from_json,
+    resolve,
+    to_json,
+)
+from training.presets import DEFAULT, PRESETS
+
+ENVIRONMENT = {
+    "STTN_DATA": "s3://lake/curated/a/v1",
+    "STTN_STORAGE": "s3://runs",
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+}
+
+# Every field, with another value than the default's that goes with all the others' defaults.
+LEARNT = {
+    "seed": 1,
+    "batch_clips": 16,
+    "clip_frames": 6,
+    "window_shards": 9,
+    "generator.channels": 128,
+    "generator.blocks": 4,
+    "generator.grids": (1, 2),
+    "generator.masked_attention": True,
+    "discriminator.channels": 32,
+    "loss.hole": 2.0,
+    "loss.valid": 2.0,
+    "loss.adversarial": 0.1,
+    "optimiser.generator_learning_rate": 1e-3,
+    "optimiser.discriminator_learning_rate": 1e-3,
+    "optimiser.betas": (0.5, 0.99),
+    "optimiser.decay_every_clips": 0,
+    "optimiser.decays": 1,
+    "optimiser.ema_half_life_clips": 0.0,
+    "optimiser.init_std": 0.06,
+}
+OPERATIONAL = {
+    "name": "other",
+    "data": "s3://elsewhere/v1",
+    "storage": "/runs",
+    "tracking_uri": "http://elsewhere",
+    "clips": 800,
+    "device": "cpu",
+    "workers": 1,
+    "worker_threads": 2,
+    "micro_batch_clips": 2,
+    "prefetch_clips": 17,
+    "log_every_clips": 1,
+    "picture_every_clips": 1,
+    "checkpoint_every_clips": 1,
+    "keep_checkpoints": 4,
+    "worker_failures": 0,
+}
+
+
+def changed(config, name, value):
+    """A copy with one field changed, `optimiser.betas` say."""
+    outer, _, inner = name.partition(".")
+    if inner:
+        value = dataclasses.replace(getattr(config, outer), **{inner: value})
+    return dataclasses.replace(config, **{outer: value})
+
+
+def names_of(config, prefix=""):
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from names_of(value, f"{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_and_comes_back_from_json(preset):
+    resolved = resolve(PRESETS[preset], ENVIRONMENT)
+    text = json.dumps(to_json(resolved), allow_nan=False)
+    read = from_json(json.loads(text))
+    assert read == resolved
+    assert hash(read) == hash(resolved)
+    assert config_digest(read) == config_digest(PRESETS[preset])
+
+
+def test_the_default_preset_is_the_papers():
+    assert PRESETS[DEFAULT] == TrainConfig(name=DEFAULT)
+    assert dataclasses.astuple(TrainConfig().loss) == (1.0, 1.0, 0.01)
+    assert TrainConfig().clips == 500_000 * TrainConfig().batch_clips
+
+
+def test_this_file_knows_every_field():
+    assert sorted(names_of(TrainConfig())) == sorted([*LEARNT, *OPERATIONAL])
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_the_digest_changes_with_a_learnt_field(name):
+    other = changed(TrainConfig(), name, LEARNT[name])
+    assert other != TrainConfig()
+    assert config_digest(other) != config_digest(TrainConfig())
+    assert config_digest(from_json(json.loads(json.dumps(to_json(other))))) == config_digest(other)
+
+
+@pytest.mark.parametrize("name", OPERATIONAL)
+def test_the_digest_does_not_change_with_an_operational_field(name):
+    other = changed(TrainConfig(), name, OPERATIONAL[name])
+    assert other != TrainConfig()
+    assert config_digest(other) == config_digest(TrainConfig())
+
+
+def config_classes():
+    return [
+        kind
+        for kind in vars(module).values()
+        if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize("kind", config_classes())
+def test_every_field_is_marked_learnt_or_operational(kind):
+    assert kind.__dataclass_params__.frozen
+    for field in dataclasses.fields(kind):
+        nested = dataclasses.is_dataclass(field.type)
+        assert nested or isinstance(field.metadata.get("learnt"), bool), field.name
+
+
+@pytest.mark.parametrize("file", ["config.py", "run.py", "export.py"])
+def test_every_field_has_a_line_that_says_what_it_is(file):
+    tree = ast.parse((Path(module.__file__).parent / file).read_text())
+    fields = 0
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for field, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign):
+                fields += 1
+                where = f"{kind.name}.{ast.unparse(field.target)}"
+                assert isinstance(after, ast.Expr), where
+                line = ast.literal_eval(after.value)
+                assert line.endswith("."), where
+                assert "\n" not in line, where
+    assert fields
+
+
+def refusal(document):
+    with pytest.raises(UserError) as caught:
+        from_json(document)
+    return str(caught.value)
+
+
+def document(**changes):
+    return {**json.loads(json.dumps(to_json(TrainConfig()))), **changes}
+
+
+def without(name):
+    return {key: value for key, value in document().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (document(batch_clisp=4), "config has an unknown key 'batch_clisp' (did you mean 'batch_"),
+        (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
+        (without("seed"), "config lacks seed"),
+        (document(loss={"hole": 1.0}), "config.loss lacks adversarial, valid"),
+        (document(schema=99), "schema 99; this version reads schema 1"),
+        (without("schema"), "schema None"),
+        (document(clips="800"), "config.clips is '800' (str)"),
+        (document(clips=800.0), "config.clips is 800.0 (float)"),
+        (document(seed=True), "config.seed is True (bool)"),
+        (document(name=None), "config.name is None (NoneType)"),
+        (document(device="tpu"), "config.device is 'tpu'; it must be one of"),
+        (document(loss=1), "config.loss is 1 (int)"),
+        (document(loss=None), "config.loss is None"),
+    ],
+)
+def test_json_that_no_run_wrote_is_refused(broken, words):
+    assert words in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "value"),
+    [
+        ("generator", "grids", "136"),
+        ("generator", "grids", 3),
+        ("generator", "grids", [1, "3"]),
+        ("generator", "grids", [1, 2.5]),
+        ("optimiser", "betas", [0.0]),
+        ("optimiser", "betas", [0.0, 0.9, 0.99]),
+        ("optimiser", "betas", [0.0, None]),
+    ],
+)
+def test_a_list_of_something_else_is_refused(room, name, value):
+    broken = document()
+    broken[room][name] = value
+    assert f"config.{room}.{name}" in refusal(broken)
+
+
+def test_whole_numbers_for_fractions_mean_the_same():
+    whole = document(loss={"hole": 1, "valid": 1, "adversarial": 0.01})
+    whole["optimiser"]["betas"] = [0, 0.99]
+    assert from_json(whole) == TrainConfig()
+    assert config_digest(from_json(whole)) == config_digest(TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"clips": 13, "batch_clips": 4, "workers": 4}, "use 16 or 12"),
+        ({"clips": 3, "batch_clips": 4, "workers": 4}, "use 4"),
+        ({"workers": 9}, "use --workers 8 or fewer"),
+        ({"clips": 0}, "--clips is 0; it must be at least 1"),
+        ({"micro_batch_clips": 0}, "--micro-batch-clips is 0"),
+        ({"checkpoint_every_clips": 0}, "--checkpoint-every-clips is 0"),
+        ({"name": "a/b"}, "--name is 'a/b'"),
+        ({"name": ""}, "--name is ''"),
+        ({"worker_failures": -1}, "--worker-failures is -1"),
+    ],
+)
+def test_numbers_that_do_not_go_together_are_refused_with_the_cure(changes, words):
+    with pytest.raises(UserError) as caught:
+        TrainConfig(**changes)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", "-x"])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
+    """`<storage>/..` is somebody else's."""
+    with pytest.raises(UserError, match="--name is"):
+        TrainConfig(name=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (GeneratorConfig, {"channels": 0}),
+        (GeneratorConfig, {"channels": -12}),
+        (GeneratorConfig, {"channels": 10}),
+        (GeneratorConfig, {"blocks": -1}),
+        (GeneratorConfig, {"grids": ()}),
+        (GeneratorConfig, {"grids": (0, 1)}),
+        (GeneratorConfig, {"grids": (-3, 1)}),
+        (DiscriminatorConfig, {"channels": 0}),
+        (OptimiserConfig, {"generator_learning_rate": 0.0}),
+        (OptimiserConfig, {"discriminator_learning_rate": float("nan")}),
+        (OptimiserConfig, {"init_std": -1.0}),
+        (OptimiserConfig, {"betas": (0.0, 1.0)}),
+        (OptimiserConfig, {"decay_every_clips": -1}),
+        (OptimiserConfig, {"decays": -1}),
+        (OptimiserConfig, {"ema_half_life_clips": -1.0}),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_name(kind, changes):
+    with pytest.raises(UserError) as caught:
+        kind(**changes)
+    assert next(iter(changes)) in str(caught.value)
+
+
+@pytest.mark.parametrize("grids", [(1,), (1, 2), (1, 2, 3), (1, 3, 6, 12), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("channels", [1, 62, 67])
+def test_the_width_that_is_proposed_is_accepted(grids, channels):
+    with pytest.raises(UserError) as caught:
+        GeneratorConfig(channels=channels, grids=grids)
+    proposed = str(caught.value).split("use ")[1].split(" or ")
+    assert proposed
+    for width in proposed:
+        GeneratorConfig(channels=int(width), grids=grids)
+
+
+def test_the_command_line_wins_over_the_environment_and_paths_become_absolute(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve(TrainConfig(data="lake/v1", storage="file:///runs"), ENVIRONMENT)
+    assert resolved.data == str(tmp_path / "lake/v1")
+    assert resolved.storage == "/runs"
+    assert resolved.tracking_uri == ENVIRONMENT["MLFLOW_TRACKING_URI"]
+
+
+def test_what_is_named_nowhere_is_asked_for_with_flag_and_variable():
+    with pytest.raises(UserError) as caught:
+        resolve(TrainConfig(storage="/runs"), {"STTN_DATA": ""})
+    message = str(caught.value)
+    assert "--data (or STTN_DATA), --tracking-uri (or MLFLOW_TRACKING_URI)" in message
+    assert "--storage" not in message

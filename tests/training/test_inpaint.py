@@ -1,0 +1,269 @@
+"""Whole videos through a small generator, against the same schedule written down plainly."""
+
+import weakref
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.training.small import SIDE, small_generator
+from training.model.inpaint import Schedule, stream
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return small_generator(seed=1).eval()
+
+
+def video(length, seed=0):
+    """Frames that all differ; a hole that moves, and none in every ninth frame."""
+    random = torch.Generator().manual_seed(seed)
+    frames, masks = [], []
+    for i in range(length):
+        frames.append(torch.randint(0, 256, (SIDE, SIDE, 3), generator=random, dtype=torch.uint8))
+        mask = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
+        if i % 9 != 8:
+            mask[i % 7 : i % 7 + 8, 3:12] = 255
+        masks.append(mask)
+    return frames, masks
+
+
+def inpainted(generator, frames, masks, schedule=None):
+    return list(stream(generator, zip(frames, masks, strict=True), schedule or Schedule()))
+
+
+@torch.no_grad()
+def plainly(generator, frames, masks, schedule):
+    """The schedule with the whole video at hand and nothing kept between windows."""
+    length = len(frames)
+    pixels = torch.stack(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    holes = (torch.stack(masks) != 0).float().unsqueeze(1)
+    predictions = [[] for _ in frames]
+    for centre in range(0, length, schedule.stride):
+        window = [i for i in range(length) if abs(i - centre) <= schedule.reach]
+        candidates = [i for i in range(0, length, schedule.reference_every) if i not in window]
+        before = [i for i in candidates if i < centre][::-1][: schedule.references_per_side][::-1]
+        after = [i for i in candidates if i > centre][: schedule.references_per_side]
+        if any(holes[i].any() for i in window):
+            seen = window + before + after
+            output = generator((pixels * (1 - holes))[None, seen], holes[None, seen])[0]
+            for i, prediction in zip(window, output, strict=False):
+                predictions[i].append(prediction)
+    results = []
+    for frame, mask, found in zip(frames, masks, predictions, strict=True):
+        result = frame.clone()
+        if found:
+            mean = (torch.stack(found).mean(dim=0).permute(1, 2, 0) + 1) * 127.5
+            result[mask != 0] = mean.round().clamp(0, 255).to(torch.uint8)[mask != 0]
+        results.append(result)
+    return results
+
+
+SCHEDULES = {
+    "default": Schedule(),
+    "close": Schedule(stride=2, reach=3, reference_every=3, references_per_side=1),
+    "no references": Schedule(references_per_side=0),
+    "windows that do not overlap": Schedule(stride=1, reach=0, references_per_side=2),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("length", [1, 3, 11, 37, 60])
+def test_a_stream_equals_the_schedule_written_plainly(generator, length, schedule):
+    frames, masks = video(length)
+    found = torch.stack(inpainted(generator, frames, masks, schedule)).int()
+    wanted = torch.stack(plainly(generator, frames, masks, schedule)).int()
+    # Frames are encoded one by one here, together there: a rounding may fall the other way.
+    difference = (found - wanted).abs()
+    assert difference.max() <= 1
+    assert difference.float().mean() < 1e-3
+
+
+def test_references_and_blending_are_visible_in_the_result(generator):
+    """Else the test above would not see them missing."""
+    frames, masks = video(37)
+    results = [torch.stack(inpainted(generator, frames, masks, s)) for s in SCHEDULES.values()]
+    for i, one in enumerate(results):
+        for other in results[:i]:
+            assert ((one.int() - other.int()).abs() > 1).float().mean() > 0.01
+
+
+@pytest.mark.parametrize("length", [1, 12, 60])
+def test_pixels_outside_the_holes_come_back_bit_for_bit(generator, length):
+    frames, masks = video(length)
+    for frame, mask, result in zip(frames, masks, inpainted(generator, frames, masks), strict=True):
+        assert result.dtype == torch.uint8
+        assert torch.equal(result[mask == 0], frame[mask == 0])
+        assert not mask.any() or not torch.equal(result, frame)
+
+
+def test_a_video_without_holes_comes_back_untouched_and_costs_nothing(generator, monkeypatch):
+    def never(*_args, **_kwargs):
+        raise AssertionError("the network ran")
+
+    for name in ("encode", "transform", "decode"):
+        monkeypatch.setattr(generator, name, never)
+    frames, masks = video(30)
+    results = inpainted(generator, frames, [torch.zeros_like(mask) for mask in masks])
+    assert all(map(torch.equal, results, frames))
+
+
+def test_what_is_in_the_hole_does_not_matter(generator):
+    frames, masks = video(12)
+    other = [frame.clone() for frame in frames]
+    for frame, mask in zip(other, masks, strict=True):
+        frame[mask != 0] = 77
+    for one, two, mask in zip(
+        inpainted(generator, frames, masks), inpainted(generator, other, masks), masks, strict=True
+    ):
+        assert torch.equal(one[mask != 0], two[mask != 0])
+
+
+def test_any_number_but_zero_marks_a_hole(generator):
+    frames, masks = video(5)
+    ones = [(mask != 0).to(torch.uint8) for mask in masks]
+    assert all(
+        map(torch.equal, inpainted(generator, frames, masks), inpainted(generator, frames, ones))
+    )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_frame_comes_out_before_much_more_is_read(generator, schedule):
+    read = 0
+
+    def pairs():
+        nonlocal read
+        for pair in zip(*video(120), strict=True):
+            read += 1
+            yield pair
+
+    for number, _ in enumerate(stream(generator, pairs(), schedule)):
+        # The last window that predicts a frame stands at most `reach` after it.
+        assert read <= number + 1 + schedule.reach + schedule.ahead
+    assert read == 120
+
+
+def test_memory_does_not_grow_with_the_length_and_each_frame_is_encoded_once(
+    generator, monkeypatch
+):
+    held, features, encoded = [], [], 0
+    encode = generator.encode
+
+    def counted(frames):
+        nonlocal encoded
+        encoded += len(frames)
+        result = encode(frames)
+        features.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr(generator, "encode", counted)
+
+    def pairs():
+        frames, masks = video(10)
+        for i in range(300):
+            frame = frames[i % 10].clone()
+            held.append(weakref.ref(frame))
+            yield frame, masks[i % 10]
+
+    schedule = Schedule()
+    most = {"frames": 0, "features": 0}
+    for _ in stream(generator, pairs(), schedule):
+        for name, known in (("frames", held), ("features", features)):
+            most[name] = max(most[name], sum(ref() is not None for ref in known))
+    # What a window may look at on both sides, and what is read or kept until the next one.
+    bound = 2 * schedule.ahead + schedule.reference_every + schedule.stride
+    assert 0 < most["features"] <= most["frames"] <= bound + 1
+    assert encoded <= 300
+
+
+def test_sizes_that_change_are_refused_with_both(generator):
+    frames, masks = video(3)
+    frames[2] = torch.zeros(SIDE, 2 * SIDE, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"frame 2 is \(16, 32, 3\).*began with \(16, 16, 3\)"):
+        inpainted(generator, frames, masks)
+
+
+def test_a_mask_of_another_size_is_refused_with_both(generator):
+    frames, masks = video(2)
+    masks[1] = masks[1][:, :-4]
+    with pytest.raises(ValueError, match=r"frame 1 is \(16, 16, 3\) with a mask \(16, 12\)"):
+        inpainted(generator, frames, masks)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        torch.zeros(SIDE, SIDE, 3),
+        torch.zeros(SIDE, SIDE, dtype=torch.uint8),
+        torch.zeros(3, SIDE, SIDE, dtype=torch.uint8),
+    ],
+)
+def test_what_is_no_frame_is_refused(generator, frame):
+    with pytest.raises(ValueError, match=r"wanted uint8 \[H, W, 3\]"):
+        inpainted(generator, [frame], video(1)[1])
+
+
+def test_a_size_that_the_grids_do_not_divide_is_refused(generator):
+    frame, mask = torch.zeros(20, 16, 3, dtype=torch.uint8), torch.ones(20, 16, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"frames are 16x20.*16x16, 16x24"):
+        inpainted(generator, [frame], [mask])
+
+
+def test_an_empty_video_is_refused(generator):
+    with pytest.raises(ValueError, match="0 frames"):
+        inpainted(generator, [], [])
+
+
+def schedules():
+    return st.builds(
+        dict,
+        stride=st.integers(1, 12),
+        reach=st.integers(0, 6),
+        reference_every=st.integers(1, 10),
+        references_per_side=st.integers(0, 4),
+    )
+
+
+@given(schedules(), st.integers(1, 80))
+def test_every_schedule_that_is_accepted_predicts_every_frame(numbers, length):
+    try:
+        schedule = Schedule(**numbers)
+    except ValueError:
+        return
+    centres = range(0, length, schedule.stride)
+    predicted = {i for centre in centres for i in schedule.neighbours(centre, length)}
+    assert predicted == set(range(length))
+
+
+@given(schedules(), st.integers(1, 80))
+@settings(max_examples=200)
+def test_references_are_beside_the_window_nearest_first_on_each_side(numbers, length):
+    numbers["stride"] = 1
+    schedule = Schedule(**numbers)
+    for centre in range(length):
+        window = schedule.neighbours(centre, length)
+        references = schedule.references(centre, length)
+        assert references == sorted(set(references) - set(window))
+        assert all(0 <= i < length and i % schedule.reference_every == 0 for i in references)
+        assert all(i <= centre + schedule.ahead for i in references)
+        for side in (
+            [i for i in references if i < centre],
+            [i for i in references if i > centre],
+        ):
+            assert len(side) <= schedule.references_per_side
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"stride": 0},
+        {"reach": -1},
+        {"reference_every": 0},
+        {"references_per_side": -1},
+        {"stride": 7, "reach": 5},
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(numbers):
+    with pytest.raises(ValueError, match="stride"):
+        Schedule(**numbers)

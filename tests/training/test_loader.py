@@ -1,0 +1,141 @@
+import threading
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipeline.clips import clip_order
+from data_pipeline.reader import DataSet, read_clip
+from training.batch import to_tensors
+from training.loader import Loader, share
+
+BATCH = 4
+CLIP_FRAMES = 3
+
+worlds = st.integers(1, 16)
+batches = st.integers(1, 40)
+positions = st.integers(0, 2**40)
+
+
+@given(positions, batches, worlds)
+def test_ranks_share_the_global_batch_exactly(position, batch_clips, world):
+    shares = [share(position, batch_clips, rank, world) for rank in range(world)]
+    learnt_from = [place for one in shares for place, weight in one if weight == 1]
+    assert learnt_from == list(range(position, position + batch_clips))
+    assert {weight for one in shares for _, weight in one} <= {0.0, 1.0}
+
+
+@given(positions, batches, worlds)
+def test_shares_are_equally_long_and_padded_from_the_same_batch(position, batch_clips, world):
+    shares = [share(position, batch_clips, rank, world) for rank in range(world)]
+    assert len({len(one) for one in shares}) == 1
+    assert world * len(shares[0]) - batch_clips < world
+    padding = {place for one in shares for place, weight in one if weight == 0}
+    assert padding <= {position + batch_clips - 1}
+
+
+@pytest.fixture(scope="module")
+def data_set(data_sets):
+    return DataSet.open(data_sets[96])
+
+
+@pytest.fixture
+def batches_from(data_set):
+    """First batches of a loader that is closed before they are looked at."""
+
+    def read(position, count, *, rank=0, world=1, batch_clips=BATCH, prefetch_clips=3):
+        order = clip_order(data_set, "train", 7, CLIP_FRAMES, 2)
+        with Loader(
+            data_set,
+            "train",
+            order,
+            batch_clips=batch_clips,
+            rank=rank,
+            world=world,
+            position=position,
+            prefetch_clips=prefetch_clips,
+        ) as loader:
+            return list(islice(loader, count))
+
+    return read
+
+
+def same(one, other):
+    return all(
+        torch.equal(getattr(one, name), getattr(other, name))
+        for name in ("frames", "masks", "weights")
+    )
+
+
+def test_a_batch_is_the_clips_of_the_order_as_tensors(data_set, batches_from):
+    (batch,) = batches_from(8, 1)
+    assert batch.frames.shape == (BATCH, CLIP_FRAMES, 3, 96, 96)
+    assert batch.masks.shape == (BATCH, CLIP_FRAMES, 1, 96, 96)
+    assert batch.weights.tolist() == [1.0] * BATCH
+    order = clip_order(data_set, "train", 7, CLIP_FRAMES, 2)
+    for i in range(BATCH):
+        clip = order.clip(8 + i)
+        pixels, holes = read_clip(data_set, data_set.videos("train")[clip.video], clip)
+        wanted = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255 * 2 - 1
+        np.testing.assert_allclose(batch.frames[i].numpy(), wanted, atol=1e-6)
+        assert np.array_equal(batch.masks[i, :, 0].numpy(), holes)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2), (2, 3)])
+def test_a_loader_started_later_goes_on_where_another_would_be(batches_from, rank, world):
+    through = batches_from(0, 5, rank=rank, world=world)
+    for skipped in (1, 3):
+        later = batches_from(skipped * BATCH, 5 - skipped, rank=rank, world=world)
+        assert all(map(same, later, through[skipped:]))
+    assert not same(through[0], through[1])
+
+
+@pytest.mark.parametrize("prefetch_clips", [1, 50])
+def test_reading_ahead_changes_nothing(batches_from, prefetch_clips):
+    wanted, found = batches_from(4, 3), batches_from(4, 3, prefetch_clips=prefetch_clips)
+    assert all(map(same, found, wanted))
+
+
+@pytest.mark.parametrize(("batch_clips", "world"), [(4, 2), (3, 2), (4, 3)])
+def test_ranks_together_read_what_one_reads(batches_from, batch_clips, world):
+    alone = batches_from(0, 2, batch_clips=batch_clips)
+    ranks = [
+        batches_from(0, 2, rank=rank, world=world, batch_clips=batch_clips) for rank in range(world)
+    ]
+    for number, wanted in enumerate(alone):
+        parts = [one[number] for one in ranks]
+        weights = torch.cat([part.weights for part in parts])
+        assert weights.sum() == batch_clips
+        assert torch.equal(torch.cat([p.frames for p in parts])[weights == 1], wanted.frames)
+        assert torch.equal(torch.cat([p.masks for p in parts])[weights == 1], wanted.masks)
+
+
+def test_a_closed_loader_leaves_no_thread(batches_from):
+    batches_from(0, 1, prefetch_clips=50)
+    assert not [one for one in threading.enumerate() if one.name.startswith("clips")]
+
+
+def test_what_cannot_be_read_is_raised_where_the_batch_is_asked_for(data_set, monkeypatch):
+    def broken(*_args):
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(data_set, "read_frames", broken)
+    order = clip_order(data_set, "train", 7, CLIP_FRAMES, 2)
+    settings = {"batch_clips": 1, "rank": 0, "world": 1, "position": 0, "prefetch_clips": 1}
+    with (
+        Loader(data_set, "train", order, **settings) as loader,
+        pytest.raises(OSError, match="disk on fire"),
+    ):
+        next(iter(loader))
+
+
+def test_pixels_to_tensors_and_their_range():
+    pixels = np.zeros((1, 1, 2, 3), np.uint8)
+    pixels[0, 0, 1] = 255
+    frames, masks = to_tensors(pixels, np.array([[[0, 255]]], np.uint8))
+    assert frames.shape == (1, 3, 1, 2)
+    assert frames[0, :, 0].tolist() == [[-1.0, 1.0]] * 3
+    assert masks.tolist() == [[[[0.0, 1.0]]]]

@@ -1,0 +1,180 @@
+"""The door `training/run.py`, as far as it goes without starting workers."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from data_pipeline.door import UserError
+from tests.tiny import write_video
+from training.config import config_digest, from_json
+from training.presets import PRESETS
+from training.run import main
+
+# A new flag is a decision: it is written here, in the README where people need it, and kept.
+FLAGS = [
+    "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--data", "--device",
+    "--discriminator.channels", "--dry-run", "--generator.blocks", "--generator.channels",
+    "--generator.grids", "--generator.masked-attention", "--json", "--keep-checkpoints",
+    "--log-every-clips", "--loss.adversarial", "--loss.hole", "--loss.valid", "--micro-batch-clips",
+    "--name", "--optimiser.betas", "--optimiser.decay-every-clips", "--optimiser.decays",
+    "--optimiser.discriminator-learning-rate", "--optimiser.ema-half-life-clips",
+    "--optimiser.generator-learning-rate", "--optimiser.init-std", "--picture-every-clips",
+    "--prefetch-clips", "--seed", "--storage", "--tracking-uri", "--window-shards",
+    "--worker-failures", "--worker-threads", "--workers",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory: empty, and no variable says where anything is."""
+    for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    empty = tmp_path / "cwd"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    return empty
+
+
+@pytest.fixture
+def complaint(capsys, folder):
+    """Run a command line that is the user's mistake; returns the one line that says so."""
+
+    def run(*argv):
+        assert main([str(word) for word in argv]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
+        assert list(folder.iterdir()) == []
+        return said.err
+
+    return run
+
+
+@pytest.fixture
+def dry_run(capsys, folder):
+    def run(*argv):
+        assert main([*map(str, argv), "--dry-run"]) == 0
+        said = capsys.readouterr()
+        assert said.err == ""
+        assert list(folder.iterdir()) == []
+        return json.loads(said.out)
+
+    return run
+
+
+def config_of(document):
+    return from_json(
+        {key: value for key, value in document.items() if key not in ("preset", "config_digest")}
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["dmeo"], "unknown preset 'dmeo' (did you mean 'demo'?)"),
+        (["demo", "--clps", "800"], "unknown flag --clps (did you mean '--clips'?)"),
+        (["--clps", "800"], "unknown flag --clps (did you mean '--clips'?)"),
+        (["demo", "--loss.vlaid", "1"], "(did you mean '--loss.valid'?)"),
+        (["demo", "--clips", "many"], "--clips"),
+        (["demo", "--clips", "13", "--batch-clips", "4"], "use 16 or 12"),
+        (["demo", "--clips", "0"], "at least 1"),
+        (["demo", "--device", "tpu"], "cpu"),
+        (["demo", "--generator.channels", "10"], "generator.channels is 10"),
+        (["demo", "smoke"], "smoke"),
+        (["demo", "--tracking-uri", "./mlruns"], "sqlite:///"),
+        (["demo", "--data", "ftp://x/y"], "'ftp'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_that_says_what_to_do(complaint, argv, words):
+    assert words in complaint(*argv)
+
+
+def test_without_data_it_says_all_that_is_missing_and_which_run_needs_nothing(complaint):
+    said = complaint()
+    for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI", "training/run.py demo"):
+        assert name in said
+    assert "STTN_DATA" not in complaint("--data", "/lake/v1")
+
+
+def test_a_dry_run_prints_the_resolved_run_and_touches_nothing(dry_run, folder):
+    document = dry_run("demo", "--clips", 1600, "--optimiser.betas", 0.5, 0.9, "--seed", 3)
+    wanted = dataclasses.replace(
+        PRESETS["demo"],
+        clips=1600,
+        seed=3,
+        optimiser=dataclasses.replace(PRESETS["demo"].optimiser, betas=(0.5, 0.9)),
+        data=str(folder / "demo/lake/curated/demo/v1"),
+        storage=str(folder / "demo/runs"),
+        tracking_uri=f"sqlite:///{folder}/demo/mlflow.db",
+    )
+    assert config_of(document) == wanted
+    assert document["preset"] == "demo"
+    assert document["config_digest"] == config_digest(wanted)
+
+
+def test_a_dry_run_takes_places_from_the_environment(dry_run, monkeypatch):
+    monkeypatch.setenv("STTN_DATA", "s3://lake/curated/youtube-vos/v1")
+    monkeypatch.setenv("STTN_STORAGE", "s3://runs")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    document = dry_run("--storage", "/elsewhere")
+    assert document["preset"] == "youtube-vos"
+    assert config_of(document) == dataclasses.replace(
+        PRESETS["youtube-vos"],
+        data="s3://lake/curated/youtube-vos/v1",
+        storage="/elsewhere",
+        tracking_uri="http://mlflow:5000",
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_command(dry_run, preset):
+    places = ["--data", "/d", "--storage", "/s", "--tracking-uri", "sqlite:////t.db"]
+    assert config_of(dry_run(preset, *places)) == dataclasses.replace(
+        PRESETS[preset], data="/d", storage="/s", tracking_uri="sqlite:////t.db"
+    )
+
+
+def test_flags_are_these(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert not caught.value.code
+    text = capsys.readouterr().out
+    found = set(re.findall(r"--[a-z][a-z.-]*", re.sub(r"--no-[a-z-]+|--\w+\.no-[a-z-]+", "", text)))
+    assert sorted(found - {"--help"}) == FLAGS
+    assert "PRESET is one of demo, smoke, youtube-vos" in " ".join(text.split())
+    assert "Clips of one iteration over all workers" in text
+
+
+PLACES = ["--storage", "runs", "--tracking-uri", "sqlite:///mlflow.db"]
+
+
+def test_a_data_set_that_is_not_there(complaint, tmp_path):
+    nowhere = tmp_path / "lake/v1"
+    assert str(nowhere) in complaint("smoke", "--data", nowhere, *PLACES)
+
+
+def test_a_folder_without_a_manifest_is_no_data_set(complaint, tmp_path):
+    write_video(tmp_path / "videos" / "a.mp4", frames=2)
+    said = complaint("smoke", "--data", tmp_path / "videos", *PLACES)
+    assert str(tmp_path / "videos") in said
+    assert "manifest.json" in said
+
+
+def test_frames_that_the_grids_do_not_divide_are_refused_with_sizes_that_fit(complaint, data_sets):
+    said = complaint("smoke", "--data", data_sets[100], *PLACES)
+    for size in ("100x96", "96x96", "144x96"):
+        assert size in said
+
+
+def test_the_demo_without_its_data_says_how_to_build_it(complaint, folder):
+    said = complaint("demo")
+    assert f"{folder}/demo/lake/curated/demo/v1" in said
+    assert "data_pipeline/run.py shard" in said
+
+
+def test_a_users_mistake_is_an_error_of_values():
+    assert issubclass(UserError, ValueError)

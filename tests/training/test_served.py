@@ -1,0 +1,201 @@
+"""A registered version's folder, loaded in processes that do not have this project."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors import safe_open
+
+from tests.training.small import GRIDS, SIDE, small_generator
+from training import export
+from training.config import GeneratorConfig, TrainConfig
+
+FRAMES = 15
+SCRIPT = Path(__file__).parent / "loads_alone.py"
+
+
+@contextmanager
+def folder_of(masked_attention=False):
+    """The model folder of the small generator and the digest of its code."""
+    shape = GeneratorConfig(channels=8, blocks=2, grids=GRIDS, masked_attention=masked_attention)
+    with export.model_folder(
+        small_generator(seed=1).state_dict(), TrainConfig(generator=shape), SIDE, SIDE
+    ) as made:
+        yield made
+
+
+def load(folder, given, scratch):
+    """Run `loads_alone.py` in a process of its own; returns (what it said, arrays)."""
+    np.savez(scratch / "given.npz", **given)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, folder, scratch / "given.npz", scratch / "result.npz"],
+        cwd=scratch,
+        env={
+            **os.environ,
+            "PYTHONSAFEPATH": "1",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(scratch / "result.npz") as file:
+        return json.loads(done.stdout.splitlines()[-1]), dict(file)
+
+
+@pytest.fixture(scope="module")
+def given():
+    random = np.random.default_rng(0)
+    masks = np.zeros((FRAMES, SIDE, SIDE), np.uint8)
+    masks[:, 4:12, 3:12] = 255
+    return {
+        "frames": random.integers(0, 256, (FRAMES, SIDE, SIDE, 3), np.uint8),
+        "masks": masks,
+    }
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """(a copy of the model folder, digest of its code)."""
+    target = tmp_path_factory.mktemp("model") / "model"
+    with folder_of() as (folder, code):
+        shutil.copytree(folder, target)
+    return target, code
+
+
+@pytest.fixture(scope="module")
+def loaded(kept, given, tmp_path_factory):
+    folder, _ = kept
+    return load(folder, given, tmp_path_factory.mktemp("alone"))
+
+
+def test_a_version_inpaints_where_this_project_is_not(loaded, given):
+    said, found = loaded
+    assert said["foreign"] == []
+    predicted, hole = found["predicted"], given["masks"] != 0
+    assert predicted.shape == given["frames"].shape
+    assert predicted.dtype == np.uint8
+    assert np.array_equal(predicted[~hole], given["frames"][~hole])
+    assert all((a != b).any() for a, b in zip(predicted, given["frames"], strict=True))
+    assert len(np.unique(predicted[hole])) > 50
+
+
+def test_streaming_gives_what_predicting_gives(loaded):
+    _, found = loaded
+    assert np.array_equal(found["streamed"], found["predicted"])
+
+
+def test_the_schedule_can_be_chosen_by_parameters(loaded):
+    _, found = loaded
+    assert found["without_references"].shape == found["predicted"].shape
+    assert not np.array_equal(found["without_references"], found["predicted"])
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("fewer masks", ["15 frames", "14 masks"]),
+        ("no frames", ["no frames"]),
+        ("another size", ["12x16", "8x16", "16x16"]),
+        ("masks of another size", ["(16, 16, 3)", "(16, 12)"]),
+        ("gaps", ["40", "at most 6"]),
+    ],
+)
+def test_what_cannot_be_inpainted_is_refused_with_numbers(loaded, case, words):
+    said, _ = loaded
+    kind, message = said[case]
+    assert kind == "ValueError"
+    for word in words:
+        assert word in message
+
+
+def test_pixels_of_another_type_are_refused(loaded):
+    said, _ = loaded
+    kind, message = said["other type"]
+    assert kind != "nothing"
+    assert "float32" in message
+    assert "uint8" in message
+
+
+def test_nothing_in_a_version_is_pickled(kept):
+    folder, _ = kept
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    suffixes = {path.suffix for path in files if path.name != "MLmodel"}
+    assert suffixes <= {".py", ".safetensors", ".txt", ".yaml"}
+    assert not [
+        path for path in files if path.read_bytes()[:2] in (b"\x80\x04", b"\x80\x05", b"PK")
+    ]
+    assert "pkl" not in (folder / "MLmodel").read_text()
+
+
+def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
+    folder, _ = kept
+    (weights,) = folder.rglob("*.safetensors")
+    with safe_open(weights, framework="pt") as file:
+        assert json.loads(file.metadata()["generator"]) == {
+            "channels": 8,
+            "blocks": 2,
+            "grids": list(GRIDS),
+            "masked_attention": False,
+        }
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    assert described["metadata"] == {"width": SIDE, "height": SIDE}
+    inputs = {
+        one["name"]: one["tensor-spec"] for one in json.loads(described["signature"]["inputs"])
+    }
+    assert inputs == {
+        "frames": {"dtype": "uint8", "shape": [-1, -1, -1, 3]},
+        "masks": {"dtype": "uint8", "shape": [-1, -1, -1]},
+    }
+    needed = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    assert needed == {"mlflow", "numpy", "safetensors", "torch"}
+
+
+def test_the_same_code_has_the_same_name_and_a_small_change_another(kept, tmp_path, monkeypatch):
+    _, code = kept
+    with folder_of(masked_attention=True) as (_, again):
+        assert again == code
+    room = copy_of_the_code(tmp_path)
+    with (room / "served.py").open("a") as file:
+        file.write("# one more line\n")
+    monkeypatch.setattr(export, "_HERE", room)
+    with folder_of() as (_, other):
+        assert other != code
+
+
+def test_each_version_runs_its_own_code(kept, loaded, given, tmp_path, monkeypatch):
+    _, code = kept
+    said, found = loaded
+    room = copy_of_the_code(tmp_path)
+    generator = room / "model" / "generator.py"
+    before = "return torch.tanh(self.decoder(features))"
+    source = generator.read_text()
+    assert source.count(before) == 1
+    generator.write_text(source.replace(before, "return -torch.tanh(self.decoder(features))"))
+    monkeypatch.setattr(export, "_HERE", room)
+    with folder_of() as (folder, other_code):
+        other_said, other = load(folder, given, tmp_path)
+    assert other_code != code
+    assert code[:12] in said["package"]
+    assert other_code[:12] in other_said["package"]
+    hole = given["masks"] != 0
+    inverted = other["predicted"][hole].astype(int) + found["predicted"][hole]
+    assert abs(inverted - 255).max() <= 1
+    assert (other["predicted"][hole] != found["predicted"][hole]).mean() > 0.5
+
+
+def copy_of_the_code(scratch):
+    room = scratch / "room"
+    shutil.copytree(Path(export.__file__).parent / "model", room / "model")
+    shutil.copyfile(Path(export.__file__).parent / "served.py", room / "served.py")
+    return room
