@@ -29,8 +29,14 @@ WHEEL = "wheel:"
 
 # A damaged stream is an error, and a container may not make ffmpeg open anything else.
 _OPEN_OPTIONS = {"err_detect": "explode", "protocol_whitelist": "file"}
-# Default swscale differs between SIMD and plain C; with these flags it does not.
-_BIT_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# Default swscale differs between SIMD and plain C; with these flags it does not. Without full chroma
+# it also darkens every frame by 1.5 grey levels.
+_BIT_EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+)
 # Containers count frames that a decoder may rightly drop, at an edit or at the end: a few.
 _FEWEST_OF_DECLARED = 0.95
 

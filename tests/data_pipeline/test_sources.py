@@ -30,6 +30,19 @@ def test_frames_come_at_the_size_asked_for(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(own, decode(video, 80, 48), strict=True))
 
 
+def test_frames_are_as_bright_as_the_standard_says(tmp_path):
+    path = write_video(tmp_path / "a.mp4", frames=1, height=64, width=64)
+    (video,) = video_files([str(path)], [])
+    with av.open(str(path)) as container:
+        planes = next(container.decode(video=0)).to_ndarray().astype(float)
+    # BT.601, limited range: the luma plane first, then two chroma planes of half the size.
+    luma, blue, red = planes[:64], planes[64:80].reshape(32, 32), planes[80:].reshape(32, 32)
+    y, u, v = (luma - 16) / 219, (blue.mean() - 128) / 224, (red.mean() - 128) / 224
+    expected = np.array([y.mean() + 1.402 * v, y.mean() - 0.344 * u - 0.714 * v]) * 255
+    (frame,) = decode(video, 64, 64)
+    assert np.abs(frame.mean(axis=(0, 1))[:2] - expected).max() < 0.5
+
+
 def test_a_container_that_does_not_count_its_frames(tmp_path):
     with (
         av.open(str(write_video(tmp_path / "a.mp4", frames=9))) as source,

@@ -1,0 +1,152 @@
+"""The loop itself in one process, on tiny videos: intervals, stopping and going on."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from data_pipeline.clips import clip_order, evaluation_clips
+from data_pipeline.reader import DataSet, read_clip
+from mlops import names
+from training import checkpoint
+from training.batch import Batch
+from training.checkpoint import weights_sha256
+from training.config import OptimiserConfig
+from training.loader import Loader
+from training.networks import build_adversary, build_generator
+from training.presets import PRESETS
+from training.telemetry import before_and_after
+from training.trainer import train
+
+CONFIG = dataclasses.replace(
+    PRESETS["smoke"],
+    clips=24,
+    log_every_clips=8,
+    checkpoint_every_clips=8,
+    picture_every_clips=12,
+    keep_checkpoints=2,
+    optimiser=OptimiserConfig(generator_learning_rate=0.01, ema_half_life_clips=8.0, init_std=0.1),
+)
+
+
+class Notes:
+    """In place of `Telemetry`: keeps what it is given."""
+
+    def __init__(self):
+        self.lines = []
+        self.pictures = []
+
+    def scalars(self, clips, losses, learning_rate, waited_s):
+        self.lines.append((clips, losses, learning_rate, waited_s))
+
+    def picture(self, clips, image):
+        self.pictures.append((clips, image))
+
+
+@pytest.fixture(scope="module")
+def data_set(data_sets):
+    return DataSet.open(data_sets[96])
+
+
+@pytest.fixture
+def run(data_set, tmp_path):
+    """Begin a run, or go on with it, to a number of clips; returns (adversary, notes)."""
+
+    def to(clips, *, name="run", change=lambda batch, _position: batch, **fields):
+        config = dataclasses.replace(CONFIG, clips=clips, **fields)
+        uri = str(tmp_path / name)
+        adversary = build_adversary(config, torch.device("cpu"))
+        seen = 0
+        found, _ = checkpoint.newest(uri)
+        if found is not None:
+            found.load(adversary.tensors())
+            seen = found.clips
+        adversary.set_iterations(seen // config.batch_clips)
+        order = clip_order(data_set, "train", config.seed, config.clip_frames, 2)
+        notes = Notes()
+        settings = {"batch_clips": config.batch_clips, "rank": 0, "world": 1, "prefetch_clips": 1}
+        with Loader(data_set, "train", order, position=seen, **settings) as batches:
+            positions = range(seen, 10**6, config.batch_clips)
+            train(
+                config,
+                adversary,
+                map(change, batches, positions),
+                clips=seen,
+                run_uri=uri,
+                state={},
+                data_set=data_set,
+                device=torch.device("cpu"),
+                telemetry=notes,
+            )
+        return adversary, notes
+
+    return to
+
+
+def checkpoints(tmp_path):
+    return sorted(int(one.name.removeprefix("clips-")) for one in tmp_path.glob("*/checkpoints/*"))
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_weights(run):
+    through, _ = run(24, name="through")
+    run(8, name="stopped")
+    run(16, name="stopped")
+    resumed, _ = run(24, name="stopped")
+    assert weights_sha256(resumed.tensors()) == weights_sha256(through.tensors())
+
+
+def test_intervals_are_counted_in_clips(run, tmp_path):
+    _, notes = run(28)
+    assert [clips for clips, *_ in notes.lines] == [8, 16, 24, 28]
+    assert [clips for clips, _ in notes.pictures] == [0, 12, 24, 28]
+    assert checkpoints(tmp_path) == [24, 28]  # the newest two of 8, 16, 24, 28
+
+
+def test_points_of_the_curves_are_means_over_their_interval(run):
+    _, every = run(24, name="every", log_every_clips=4)
+    _, second = run(24, name="second", log_every_clips=8)
+    for i, (_, losses, rate, waited_s) in enumerate(second.lines):
+        first, last = every.lines[2 * i][1], every.lines[2 * i + 1][1]
+        assert losses.keys() == first.keys() >= {names.LOSS_HOLE, names.LOSS_VALID}
+        assert all(losses[name] == pytest.approx((first[name] + last[name]) / 2) for name in losses)
+        assert rate == CONFIG.optimiser.generator_learning_rate
+        assert waited_s > 0
+
+
+def test_pictures_are_of_the_averaged_generator_on_one_fixed_clip_held_out(run, data_set):
+    adversary, notes = run(12)
+    (video,) = data_set.videos("test")
+    (clip,) = evaluation_clips((video.frames,), (2,), 1, CONFIG.clip_frames)
+    pixels = read_clip(data_set, video, clip)
+    generator = build_generator(CONFIG.generator)
+    generator.load_state_dict(adversary.ema)
+    (first, before), (last, after) = notes.pictures
+    assert (first, last) == (0, 12)
+    assert np.array_equal(after, before_and_after(generator, *pixels))
+    assert not np.array_equal(after, before_and_after(adversary.generator, *pixels))
+    assert not np.array_equal(after, before)
+
+
+def breaks_from(position):
+    """Clips that turn a network's weights into NaN, from a position on."""
+
+    def change(batch, here):
+        frames = batch.frames * math.nan if here >= position else batch.frames
+        return Batch(frames, batch.masks, batch.weights)
+
+    return change
+
+
+@pytest.mark.parametrize("log_every_clips", [4, 24])
+def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
+    run, tmp_path, log_every_clips
+):
+    with pytest.raises(FloatingPointError, match=r"not finite.*last checkpoint is good"):
+        run(24, change=breaks_from(12), log_every_clips=log_every_clips)
+    assert checkpoints(tmp_path) == [8]
+    found, _ = checkpoint.newest(str(tmp_path / "run"))
+    tensors = build_adversary(CONFIG, torch.device("cpu")).tensors()
+    found.load(tensors)
+    assert all(torch.isfinite(value).all() for value in tensors.values())
