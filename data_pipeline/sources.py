@@ -29,8 +29,8 @@ WHEEL = "wheel:"
 
 # A damaged stream is an error, and a container may not make ffmpeg open anything else.
 _OPEN_OPTIONS = {"err_detect": "explode", "protocol_whitelist": "file"}
-# Default swscale differs between SIMD and plain C; with these flags it does not. Without full chroma
-# it also darkens every frame by 1.5 grey levels.
+# Default swscale differs between SIMD and plain C; with these flags it does not. Without full
+# chroma it also darkens every frame by 1.5 grey levels.
 _BIT_EXACT = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND

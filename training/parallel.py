@@ -4,6 +4,7 @@ The networks know nothing of it. Without a process group everything here is the 
 the same code runs in one process.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -46,6 +47,18 @@ def sync_gradients(network: nn.Module, on: bool) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """The unsharded tensor on every rank; a collective call when it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold an infinity or NaN on any rank. Collective."""
+    names = sorted(tensors)
+    local = [
+        one.to_local() if isinstance(one, DTensor) else one
+        for one in (tensors[name] for name in names)
+    ]
+    flags = torch.stack([(~torch.isfinite(one)).any() for one in local])
+    broken = sum_over_ranks(flags.double()).tolist()
+    return [name for name, ranks in zip(names, broken, strict=True) if ranks]
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ PRESETS: dict[str, TrainConfig] = {
         data="demo/lake/curated/demo/v1",
         storage="demo/runs",
         tracking_uri="sqlite:///demo/mlflow.db",
-        clips=800,
+        clips=640,
         batch_clips=4,
         window_shards=2,
         generator=GeneratorConfig(channels=64, blocks=2),
@@ -52,7 +52,7 @@ PRESETS: dict[str, TrainConfig] = {
         optimiser=OptimiserConfig(
             generator_learning_rate=1e-3,
             discriminator_learning_rate=1e-4,
-            decay_every_clips=640,
+            decay_every_clips=512,
             decays=1,
             ema_half_life_clips=60.0,
             init_std=0.06,
@@ -62,7 +62,7 @@ PRESETS: dict[str, TrainConfig] = {
         micro_batch_clips=2,
         prefetch_clips=8,
         log_every_clips=20,
-        picture_every_clips=200,
-        checkpoint_every_clips=200,
+        picture_every_clips=160,
+        checkpoint_every_clips=160,
     ),
 }

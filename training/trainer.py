@@ -67,6 +67,7 @@ def train(
         if done or _due(before, clips, config.picture_every_clips):
             _picture(config, adversary, data_set, telemetry, clips)
         if done or _due(before, clips, config.checkpoint_every_clips):
+            _refuse_broken(adversary, clips)
             checkpoint.save(run_uri, clips, adversary.tensors(), state)
             if telemetry is not None:
                 checkpoint.prune(run_uri, config.keep_checkpoints)
@@ -93,6 +94,20 @@ def _means(interval: Mapping[str, Tensor], iterations: int, clips: int) -> dict[
             f"{clips}; the last checkpoint is good: lower the learning rates and resume"
         )
     return means
+
+
+def _refuse_broken(adversary: Adversary, clips: int) -> None:
+    """Nothing that is not finite becomes a checkpoint. Collective.
+
+    Raises:
+        FloatingPointError: weights, averages or moments are not; the losses may have been.
+    """
+    broken = parallel.not_finite(adversary.tensors())
+    if broken:
+        raise FloatingPointError(
+            f"{len(broken)} tensors not finite at clip {clips}, {broken[0]} among them; the last "
+            "checkpoint is good: lower the learning rates and resume"
+        )
 
 
 def _picture(

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from data_pipeline.clips import clip_order, evaluation_clips
 from data_pipeline.reader import DataSet, read_clip
@@ -150,3 +151,21 @@ def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
     tensors = build_adversary(CONFIG, torch.device("cpu")).tensors()
     found.load(tensors)
     assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_a_step_that_breaks_the_weights_stops_the_run_before_they_are_kept(run, tmp_path):
+    """The losses of that iteration are still finite."""
+    steps = []
+
+    def post(adam, _args, _kwargs):
+        steps.append(adam)
+        if len(steps) == 8:  # the generator's, 16 clips seen
+            adam.param_groups[0]["params"][3].data.fill_(math.inf)
+
+    hook = register_optimizer_step_post_hook(post)
+    try:
+        with pytest.raises(FloatingPointError, match=r"at clip 16, ema\..*last checkpoint is good"):
+            run(24)
+    finally:
+        hook.remove()
+    assert checkpoints(tmp_path) == [8]
