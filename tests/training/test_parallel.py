@@ -90,6 +90,9 @@ def run_in_group(rank, world, root):
         keep(case, {**whole(adversary.tensors()), "losses": losses})
         if case == "four":
             checkpoint.save(str(folder / "by several"), 12, adversary.tensors(), {"world": world})
+    if rank == world - 1:
+        adversary.ema["decoder.6.weight"].to_local().fill_(torch.inf)
+    assert parallel.not_finite(adversary.tensors()) == ["ema.decoder.6.weight"]
     resumed = begun("four", sharded=True)
     by_one = checkpoint.checkpoint_uri(str(root / "by one"), 12)
     checkpoint.opened(by_one).load(resumed.tensors())
