@@ -6,6 +6,7 @@
 | `export.py` | door: any checkpoint becomes a registered version |
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
 | `launch.py` | what the driver does: open the run, start workers, register |
+| `strict.py` | JSON back to a config, refusing what does not fit |
 | `worker.py` | what one Ray worker does |
 | `networks.py`, `batch.py` | from a config to the networks; from pixels to tensors |
 | `trainer.py` | owns time: clips seen, intervals, the end |

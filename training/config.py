@@ -7,15 +7,14 @@ so that any machine can check a run.
 
 import dataclasses
 import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from data_pipeline.canonical import sha256_of_json
-from data_pipeline.door import UserError, nearest
+from data_pipeline.door import UserError
 from data_pipeline.lake import absolute
+from training.strict import build
 
 SCHEMA = 1  # of the JSON form; a newer schema fills what older files lack by a written migration
 
@@ -24,8 +23,6 @@ ENVIRONMENT = {
     "storage": "STTN_STORAGE",
     "tracking_uri": "MLFLOW_TRACKING_URI",
 }
-
-T = TypeVar("T")
 
 
 def learnt(default: Any) -> Any:
@@ -259,7 +256,7 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
     schema = values.pop("schema", None)
     if schema != SCHEMA:
         raise UserError(f"the config has schema {schema}; this version reads schema {SCHEMA}")
-    return _build(TrainConfig, values, "config")
+    return build(TrainConfig, values, "config")
 
 
 def config_digest(config: TrainConfig) -> str:
@@ -280,46 +277,3 @@ def learnt_fields(config: Any) -> dict[str, Any]:
         elif item.metadata["learnt"]:
             chosen[item.name] = list(value) if isinstance(value, tuple) else value
     return chosen
-
-
-def _build(kind: type[T], values: Any, where: str) -> T:
-    if not isinstance(values, Mapping):
-        raise UserError(
-            f"{where} is {values!r} ({type(values).__name__}); wanted the fields of {kind.__name__}"
-        )
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise UserError(f"{where} has an unknown key {key!r}{nearest(key, hints)}")
-    missing = sorted(set(hints) - set(values))
-    if missing:
-        raise UserError(f"{where} lacks {', '.join(missing)}")
-    built = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
-    return kind(**built)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, where)
-    if typing.get_origin(hint) is tuple:
-        return _items(typing.get_args(hint), value, where)
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise UserError(f"{where} is {value!r}; it must be one of {typing.get_args(hint)}")
-        return value
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) not in allowed:
-        raise UserError(f"{where} is {value!r} ({type(value).__name__}); wanted {hint}")
-    return value
-
-
-def _items(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise UserError(f"{where} is {value!r} ({type(value).__name__}); wanted a list")
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(value)
-    if len(value) != len(kinds):
-        raise UserError(f"{where} is {value!r}, {len(value)} long; wanted {len(kinds)}")
-    return tuple(_value(kind, one, where) for kind, one in zip(kinds, value, strict=True))
