@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from data_pipeline.build import build
 from data_pipeline.check import verify
 from data_pipeline.config import Command, ShardConfig, VerifyConfig
-from data_pipeline.door import Refused, parse, print_json, run_door
+from data_pipeline.door import Refused, parse, print_json, run_door, say
 from data_pipeline.plan import MEGABYTE
 
 
@@ -37,7 +37,7 @@ def _shard(config: ShardConfig) -> int:
     built = build(config)
     state = "already there" if built.already_there else "written"
     size = f"{built.videos} videos, {built.frames} frames, {built.bytes / MEGABYTE:.1f} MB"
-    sys.stdout.write(f"{built.uri}: {state}, {size}\ndigest {built.digest}\n")
+    say(f"{built.uri}: {state}, {size}\ndigest {built.digest}")
     if config.json:
         print_json(
             {
@@ -57,9 +57,9 @@ def _verify(config: VerifyConfig) -> int:
     began = time.monotonic()
     checked = verify(config.uri)
     for difference in checked.differences:
-        sys.stdout.write(f"{difference}\n")
+        say(difference)
     if not checked.differences:
-        sys.stdout.write(f"{checked.uri}: {checked.files} files, all as in the manifest\n")
+        say(f"{checked.uri}: {checked.files} files, all as in the manifest")
     if config.json:
         print_json(
             {

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_pipeline import lake, provenance
-from data_pipeline.door import UserError, parse, print_json, run_door
+from data_pipeline.door import UserError, parse, print_json, run_door, say
 from data_pipeline.reader import DataSet
 from data_pipeline.session import ray_session
 from mlops import names, registry, results, tracking
@@ -130,7 +130,7 @@ def _report(evaluation: Evaluation, version: Version, *, already: bool, as_json:
     for subject in subjects:
         row = [evaluation.means[f"{subject}/{metric}"] for metric in names.METRICS]
         out.append(f"{subject:20}" + "".join(f"{value:14.3f}" for value in row))
-    sys.stdout.write("\n".join(out) + "\n")
+    say("\n".join(out))
     if as_json:
         facts = {"run": evaluation.run_id, "version": version.version, "already": already}
         against = {"against": evaluation.against, "means": results.finite(evaluation.means)}

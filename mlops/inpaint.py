@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.door import UserError, parse, print_json, run_door
+from data_pipeline.door import UserError, parse, print_json, run_door, say
 from data_pipeline.progress import progress
 from data_pipeline.sources import local_file
 from mlops import registry, tracking, video
@@ -55,12 +55,12 @@ def _body(argv: Sequence[str]) -> int:
             frames += 1
             bar.advance()
     seconds = time.monotonic() - began
-    sys.stdout.write(
+    say(
         f"{config.out}: {frames} frames at {facts.fps} fps, filled by {version.uri} "
-        f"in {seconds:.1f} s ({frames / seconds:.1f} frames/s)\n"
+        f"in {seconds:.1f} s ({frames / seconds:.1f} frames/s)"
     )
     if facts.width % 2 or facts.height % 2:
-        sys.stdout.write("one column or row was added: H.264 in 4:2:0 needs even sizes\n")
+        say("one column or row was added: H.264 in 4:2:0 needs even sizes")
     if config.json:
         what = {"out": str(config.out.absolute()), "model": version.uri, "seconds": seconds}
         print_json({**what, "frames": frames, "fps": str(facts.fps)})

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from data_pipeline.door import parse, print_json, run_door
+from data_pipeline.door import parse, print_json, run_door, say
 from mlops import names, registry, tracking
 from mlops.config import LineageConfig
 from mlops.registry import Version
@@ -79,7 +79,7 @@ def _body(argv: Sequence[str]) -> int:
     config = parse(LineageConfig, argv, prog="lineage", description=str(__doc__))
     uri = tracking.absolute_uri(config.tracking_uri)
     found = lineage_of(uri, registry.resolve(uri, config.model))
-    sys.stdout.write(found.line() + "\n")
+    say(found.line())
     if config.json:
         print_json(asdict(found))
     return 0

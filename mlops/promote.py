@@ -9,7 +9,7 @@ promoted, or champion already; 1: refused, with the reasons; 2: not evaluated ye
 import sys
 from collections.abc import Sequence
 
-from data_pipeline.door import Refused, UserError, parse, print_json, run_door
+from data_pipeline.door import Refused, UserError, parse, print_json, run_door, say
 from mlops import gate, names, registry, results, tracking
 from mlops.config import PromoteConfig
 from mlops.registry import Version
@@ -29,7 +29,7 @@ def _body(argv: Sequence[str]) -> int:
     version = registry.resolve(uri, config.model)
     champion = registry.alias_or_none(uri, version.name, names.CHAMPION)
     if champion is not None and champion.version == version.version:
-        sys.stdout.write(f"{version.uri} is the champion already\n")
+        say(f"{version.uri} is the champion already")
         if config.json:
             print_json({"decision": "none", "champion": version.version, "reasons": []})
         return 0
@@ -45,15 +45,22 @@ def _body(argv: Sequence[str]) -> int:
     if decision.promote:
         _move_aliases(uri, version, champion)
         tracking.finish(uri, run_id)
-    word = names.DECISION_PROMOTED if decision.promote else names.DECISION_REFUSED
+    if decision.promote:
+        reasons = "".join(f"\n  {reason}" for reason in decision.reasons)
+        say(f"{version.uri} is the champion now (decision run {run_id}){reasons}")
     if config.json:
-        facts = {"decision": word, "run": run_id, "reasons": list(decision.reasons)}
+        word = names.DECISION_PROMOTED if decision.promote else names.DECISION_REFUSED
         current = version if decision.promote else champion
-        print_json({**facts, "champion": current.version if current else None})
+        print_json(
+            {
+                "decision": word,
+                "run": run_id,
+                "reasons": list(decision.reasons),
+                "champion": current.version if current else None,
+            }
+        )
     if not decision.promote:
         raise Refused(f"{version.uri} is not promoted: " + "; ".join(decision.reasons))
-    reasons = "".join(f"  {reason}\n" for reason in decision.reasons)
-    sys.stdout.write(f"{version.uri} is the champion now (decision run {run_id})\n{reasons}")
     return 0
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipeline.door import UserError, parse, print_json, run_door
+from data_pipeline.door import UserError, parse, print_json, run_door, say
 from mlops import tracking
 from mlops.config import ReportConfig
 from mlops.page import page
@@ -28,9 +28,9 @@ def _body(argv: Sequence[str]) -> int:
     story = story_of(uri, config.subject)
     _write(config.out, page(story))
     about = story.version.uri if story.version else f"run {story.run_name}"
-    sys.stdout.write(f"{config.out}: report on {about}\n")
+    say(f"{config.out}: report on {about}")
     if story.lineage:
-        sys.stdout.write(story.lineage.line() + "\n")
+        say(story.lineage.line())
     if config.json:
         version = story.version.uri if story.version else None
         print_json({"out": str(config.out.absolute()), "model": version, "run": story.run_id})

@@ -1,6 +1,4 @@
-import importlib
 import shutil
-import warnings
 
 import pytest
 
@@ -8,14 +6,8 @@ from data_pipeline.session import ray_session
 from mlops import tracking
 from tests.tiny import shard_tiny, write_videos
 
-with warnings.catch_warnings():
-    # MLflow 3.17 warns of type hints in its own classes while it is imported, and hides that
-    # itself where warnings are no errors.
-    warnings.simplefilter("ignore", UserWarning)
-    importlib.import_module("mlflow.pyfunc")
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty_database(tmp_path_factory):
     """A database with MLflow's tables in it: making them takes seconds, copying does not."""
     folder = tmp_path_factory.mktemp("database")
@@ -48,14 +40,14 @@ def store(new_store, tmp_path, monkeypatch):
     return new_store(tmp_path / "store")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workers():
     """One Ray session for all tests of the room that need one; gives its CPUs."""
     with ray_session(2):
         yield 2
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def data_set(workers, tmp_path_factory):
     """Two videos of 12 frames at 96x96, one of them held out, with two masks each; its URI."""
     folder = tmp_path_factory.mktemp("lake")

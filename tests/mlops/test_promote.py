@@ -35,7 +35,7 @@ def test_the_first_model_above_the_trivial_fills_becomes_champion(
 ):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", **GOOD)
     assert _promote(store, "models:/sttn@candidate", "--json") == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[0])
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["decision"], said["champion"]) == ("promoted", "3")
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", None)
     (tags,) = _decisions(store)

@@ -13,6 +13,7 @@ from torch.optim.optimizer import (
 
 from mlops import names
 from tests.training.small import copies, furthest, random_batch, small_adversary
+from training.model.discriminator import power_iteration
 
 CLIPS = 4
 
@@ -133,6 +134,35 @@ def test_the_generator_learns_from_the_updated_discriminator(micro_batch_clips):
     for name, gradient in zip(names_and_parameters, wanted, strict=True):
         found = learnt_from[f"generator_adam.exp_avg.{name}"]
         torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("micro_batch_clips", [4, 1])
+def test_the_discriminator_learns_from_true_clips_then_from_composited_ones(micro_batch_clips):
+    adversary = small_adversary(micro_batch_clips=micro_batch_clips)
+    judge = copy.deepcopy(adversary.discriminator)
+    batch = random_batch(0, clips=CLIPS)
+    with torch.no_grad():
+        predicted = adversary.generator(batch.frames * (1 - batch.masks), batch.masks)
+    filled = batch.frames * (1 - batch.masks) + predicted * batch.masks
+    iterate(judge)
+    real = functional.relu(1 - judge(batch.frames)).mean()
+    real.div(2).backward()
+    iterate(judge)
+    fake = functional.relu(1 + judge(filled)).mean()
+    fake.div(2).backward()
+
+    losses = learn(adversary, 1)
+    torch.testing.assert_close(losses[names.LOSS_DISCRIMINATOR_REAL], real.detach())
+    torch.testing.assert_close(losses[names.LOSS_DISCRIMINATOR_FAKE], fake.detach())
+    learnt_from = adversary.tensors()
+    for name, parameter in judge.named_parameters():
+        found = learnt_from[f"discriminator_adam.exp_avg.{name}"]
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-9, atol=1e-13)
+
+
+def iterate(discriminator):
+    for layer in discriminator.spectral_layers():
+        layer.u, layer.v = power_iteration(layer.weight, layer.u)
 
 
 def test_losses_are_named_and_unweighted():
