@@ -211,6 +211,15 @@ def test_whole_numbers_for_fractions_mean_the_same():
     assert config_digest(from_json(whole)) == config_digest(TrainConfig())
 
 
+def test_a_preset_may_write_a_fraction_as_a_whole_number():
+    """The driver has the preset's value, the workers have what JSON brought back."""
+    whole, fraction = (
+        TrainConfig(optimiser=OptimiserConfig(ema_half_life_clips=clips, betas=(beta, 0.99)))
+        for clips, beta in ((4, 0), (4.0, 0.0))
+    )
+    assert config_digest(whole) == config_digest(fraction)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
