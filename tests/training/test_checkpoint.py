@@ -90,8 +90,9 @@ def bucket(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     # Clients are kept by fsspec, and they keep the endpoint they were made for.
     lake._s3().clear_instance_cache()
-    lake._s3().mkdir("bucket")
-    yield "s3://bucket"
+    # moto keeps the buckets of all servers of a process together.
+    lake._s3().mkdir("checkpoints")
+    yield "s3://checkpoints"
     lake._s3().clear_instance_cache()
     server.stop()
 
