@@ -16,6 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from data_pipeline import lake
 from data_pipeline.canonical import canonical_json
+from data_pipeline.clips import clip_order
 from data_pipeline.door import Refused, UserError, say
 from data_pipeline.progress import progress
 from data_pipeline.provenance import commit
@@ -89,7 +90,8 @@ def _checked_data(config: TrainConfig) -> DataSet:
         check_size(data_set.height, data_set.width, config.generator.grids)
     except ValueError as error:
         raise UserError(f"data set {config.data}: {error}") from error
-    data_set.videos(SPLIT)  # refuses a data set that has none to learn from
+    # Refuses a data set that has nothing to learn from, or videos shorter than a clip.
+    clip_order(data_set, SPLIT, config.seed, config.clip_frames, config.window_shards)
     return data_set
 
 

@@ -124,9 +124,8 @@ def _picture(
     # Unseen video where there is some: what is learnt by heart looks good on the other.
     split = "test" if "test" in data_set.splits else "train"
     video = data_set.videos(split)[0]
-    clip: Clip = evaluation_clips((video.frames,), (len(video.mask_kinds),), 1, config.clip_frames)[
-        0
-    ]
+    frames = min(config.clip_frames, video.frames)
+    clip: Clip = evaluation_clips((video.frames,), (len(video.mask_kinds),), 1, frames)[0]
     generator = build_generator(config.generator)
     generator.load_state_dict(weights)
     telemetry.picture(clips, before_and_after(generator, *read_clip(data_set, video, clip)))

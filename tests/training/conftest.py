@@ -16,10 +16,13 @@ def one_thread():
 
 @pytest.fixture(scope="package")
 def data_sets(tmp_path_factory):
-    """Frame width -> URI of a tiny data set that no test changes; 100 fits no patch grids."""
+    """URIs of tiny data sets that no test changes; 100 pixels fit no patch grids."""
     folder = tmp_path_factory.mktemp("lake")
     videos = write_videos(folder / "videos", (12, 20, 9))
+    kinds = {
+        "fitting": {},
+        "100 wide": {"width": 100},
+        "shortest held out": {"held_out": ("video-2",)},
+    }
     with ray_session(2):
-        return {
-            width: shard_tiny(folder / f"v{width}", videos, width=width).uri for width in (96, 100)
-        }
+        return {kind: shard_tiny(folder / kind, videos, **how).uri for kind, how in kinds.items()}

@@ -39,7 +39,7 @@ def test_shares_are_equally_long_and_padded_from_the_same_batch(position, batch_
 
 @pytest.fixture(scope="module")
 def data_set(data_sets):
-    return DataSet.open(data_sets[96])
+    return DataSet.open(data_sets["fitting"])
 
 
 @pytest.fixture

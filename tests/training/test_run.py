@@ -8,6 +8,7 @@ import pytest
 
 from data_pipeline.door import UserError
 from tests.tiny import write_video
+from training import launch
 from training.config import config_digest, from_json
 from training.presets import PRESETS
 from training.run import main
@@ -165,9 +166,21 @@ def test_a_folder_without_a_manifest_is_no_data_set(complaint, tmp_path):
 
 
 def test_frames_that_the_grids_do_not_divide_are_refused_with_sizes_that_fit(complaint, data_sets):
-    said = complaint("smoke", "--data", data_sets[100], *PLACES)
+    said = complaint("smoke", "--data", data_sets["100 wide"], *PLACES)
     for size in ("100x96", "96x96", "144x96"):
         assert size in said
+
+
+def test_clips_longer_than_a_video_are_refused_before_anything_starts(
+    complaint, data_sets, monkeypatch
+):
+    def never(_cpus):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(launch, "ray_session", never)
+    said = complaint("smoke", "--data", data_sets["fitting"], "--clip-frames", 10, *PLACES)
+    assert "clips of 10 frames" in said
+    assert "has 9" in said
 
 
 def test_the_demo_without_its_data_says_how_to_build_it(complaint, folder):

@@ -48,14 +48,16 @@ class Notes:
 
 @pytest.fixture(scope="module")
 def data_set(data_sets):
-    return DataSet.open(data_sets[96])
+    return DataSet.open(data_sets["fitting"])
 
 
 @pytest.fixture
 def run(data_set, tmp_path):
     """Begin a run, or go on with it, to a number of clips; returns (adversary, notes)."""
 
-    def to(clips, *, name="run", change=lambda batch, _position: batch, **fields):
+    def to(
+        clips, *, name="run", change=lambda batch, _position: batch, data_set=data_set, **fields
+    ):
         config = dataclasses.replace(CONFIG, clips=clips, **fields)
         uri = str(tmp_path / name)
         adversary = build_adversary(config, torch.device("cpu"))
@@ -128,6 +130,12 @@ def test_pictures_are_of_the_averaged_generator_on_one_fixed_clip_held_out(run, 
     assert np.array_equal(after, before_and_after(generator, *pixels))
     assert not np.array_equal(after, before_and_after(adversary.generator, *pixels))
     assert not np.array_equal(after, before)
+
+
+def test_a_held_out_video_shorter_than_a_clip_is_pictured_whole(run, data_sets):
+    short = DataSet.open(data_sets["shortest held out"])
+    _, notes = run(4, data_set=short, clip_frames=10)
+    assert [image.shape for _, image in notes.pictures] == [(3 * 96, 3 * 96, 3)] * 2
 
 
 def breaks_from(position):
