@@ -3,8 +3,9 @@
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from re import fullmatch
 from typing import Any
@@ -14,21 +15,28 @@ import ray.data
 from data_pipeline import catalogue, lake, manifest, masks, sample
 from data_pipeline.canonical import sha256_of_json
 from data_pipeline.config import ShardConfig
-from data_pipeline.door import UserError
+from data_pipeline.door import Refused, UserError
+from data_pipeline.lease import Lease, lease
 from data_pipeline.manifest import File, Manifest
-from data_pipeline.plan import MEGABYTE, Shard, plan_shards
+from data_pipeline.plan import MEGABYTE, plan_shards
 from data_pipeline.progress import progress
 from data_pipeline.provenance import commit
 from data_pipeline.session import ray_session
-from data_pipeline.sources import SourceVideo, video_files
+from data_pipeline.sources.find import find_videos
+from data_pipeline.sources.record import Limits, SourceVideo
+from data_pipeline.tally import Tally, tally
 from data_pipeline.writer import Task, Written, write_shard
 
 # The files that a run which was killed may have left; nothing else is ever deleted.
-_OURS = r"shards/\w+-\d{5}-[0-9a-f]{8}\.tar|index/\w+-\d{5}\.parquet|catalogue\.parquet"
+_OURS = (
+    r"shards/[\w-]+-\d{5}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5}\.parquet|"
+    r"catalogue\.parquet|croissant\.json|(_staging|_lease)/.*"
+)
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
+_LEASE_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """What a build ended with."""
 
@@ -49,32 +57,33 @@ class Built:
 
 
 def build(config: ShardConfig) -> Built:
-    """Build the data set that `config` describes, or find that it is there already.
+    """Build the data set that `config` describes, go on with it, or find that it is there.
 
     Raises:
-        UserError: an input cannot be used, or something else is at the output; nothing is left
-            behind.
+        UserError: an input cannot be used, or something else is at the output.
+        Refused: too many videos are bad, somebody else is writing there, the disk is full, or the
+            store does not answer; what is done already is kept for the next run.
     """
     uri = lake.absolute(config.output)
-    videos = video_files(config.input, config.held_out)
-    settings = _settings(config, videos)
-    if lake.exists(lake.join(uri, manifest.MANIFEST)):
-        return _already_there(uri, settings, videos)
-    _refuse_foreign_files(uri)
-    shards = plan_shards(
-        videos,
-        seed=config.seed,
-        megabytes=config.shard_megabytes,
-        width=config.width,
-        height=config.height,
-    )
-    payload, rows = _write_shards(uri, config, shards)
-    return _commit(uri, settings, payload, rows)
+    parents = {lake.absolute(parent): manifest.load(parent).digest for parent in config.parents}
+    with ray_session(config.workers):
+        videos = find_videos(config)
+        settings = _settings(config, videos)
+        if manifest.exists(uri):
+            return _already_there(uri, settings, videos)
+        with lease(
+            lake.join(uri, manifest.LEASE), what=f"data set {uri}", seconds=_LEASE_S
+        ) as held:
+            if manifest.exists(uri):  # finished by somebody else while this one waited
+                return _already_there(uri, settings, videos)
+            _refuse_foreign_files(uri)
+            written = _write_shards(uri, config, _tasks(config, videos))
+            return _commit(uri, settings, written, parents, held)
 
 
 def _settings(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str, Any]:
-    """Everything that decides what the data set holds; known without decoding."""
-    records = [[v.id, v.split, v.name, v.sha256] for v in videos]
+    """Everything that decides what the data set holds; known without reading a frame."""
+    records = [[v.id, v.split, v.name, v.frames, v.bytes] for v in videos]
     return {
         "source": config.source,
         "sources_sha256": sha256_of_json(records),
@@ -82,15 +91,50 @@ def _settings(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str, A
         "height": config.height,
         "seed": config.seed,
         "shard_megabytes": config.shard_megabytes,
+        "limits": asdict(_limits(config)),
         "masks": {
             "generator": masks.GENERATOR,
             "stationary": config.stationary,
             "moving": config.moving,
+            "objects": config.objects,
             "frames_per_chunk": sample.FRAMES_PER_CHUNK,
             "zstd_level": sample.ZSTD_LEVEL,
         },
         "jpeg": {"quality": sample.JPEG_QUALITY, "subsampling": sample.JPEG_SUBSAMPLING},
     }
+
+
+def _limits(config: ShardConfig) -> Limits:
+    return Limits(
+        min_frames=config.min_frames,
+        max_frames=config.max_frames,
+        max_pixels=config.max_pixels,
+        max_frame_bytes=config.max_frame_megabytes * MEGABYTE,
+    )
+
+
+def _tasks(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Task, ...]:
+    """The plan: what each task of the job has to write."""
+    shards = plan_shards(
+        videos,
+        seed=config.seed,
+        megabytes=config.shard_megabytes,
+        width=config.width,
+        height=config.height,
+    )
+    kinds = masks.variant_kinds(config.stationary, config.moving)
+    return tuple(
+        Task(
+            shard=shard,
+            width=config.width,
+            height=config.height,
+            seed=config.seed,
+            kinds=kinds,
+            limits=_limits(config),
+            donors={},
+        )
+        for shard in shards
+    )
 
 
 def _already_there(uri: str, settings: dict[str, Any], videos: Sequence[SourceVideo]) -> Built:
@@ -101,6 +145,7 @@ def _already_there(uri: str, settings: dict[str, Any], videos: Sequence[SourceVi
             f"{uri} exists with other content ({difference}): a data set is never written over, "
             "choose another version"
         )
+    _clear_work(uri)
     rows = _catalogue(uri)
     return _built(uri, there, rows, already_there=True)
 
@@ -117,10 +162,10 @@ def _difference(
         if name != "sources_sha256":
             parts.append(f"{name}: asked {asked}, there {found}")
             continue
-        old = {row.id: (row.split, row.source_sha256) for row in _catalogue(uri)}
-        new = {v.id: (v.split, v.sha256) for v in videos}
+        old = {row.id: (row.split, row.source_name, row.source_bytes) for row in _catalogue(uri)}
+        new = {v.id: (v.split, v.name, v.bytes) for v in videos}
         other = [video for video in sorted(old | new) if old.get(video) != new.get(video)]
-        parts.append(f"{len(other)} videos, the first is {(other or ['a renamed one'])[0]}")
+        parts.append(f"{len(other)} videos, the first is {(other or ['one of other length'])[0]}")
     return "; ".join(parts)
 
 
@@ -133,69 +178,107 @@ def _refuse_foreign_files(uri: str) -> None:
         )
 
 
-def _write_shards(
-    uri: str, config: ShardConfig, shards: Sequence[Shard]
-) -> tuple[dict[str, File], list[catalogue.VideoRow]]:
-    """Run the job; returns the files and, in the order of the plan, the catalogue's rows."""
-    payload: dict[str, File] = {}
-    rows: dict[str, tuple[catalogue.VideoRow, ...]] = {}
-    rejected: dict[str, str] = {}
-    total = sum(len(shard.videos) for shard in shards)
-    done_bytes = 0
-    with ray_session(config.workers), progress("shard", total, "videos") as shown:
-        for written in _job(uri, config, shards):
-            rejected |= written.rejected
-            if written.path:
-                payload[written.path] = File(written.size, written.sha256)
-                index = catalogue.index_path(written.shard)
-                payload[index] = _write_file(uri, index, written.index)
-            rows[written.shard] = written.videos
-            done_bytes += written.size
-            shown.advance(
-                len(written.videos) + len(written.rejected),
-                f"{done_bytes / MEGABYTE:.1f} MB, {len(rejected)} rejected",
+def _write_shards(uri: str, config: ShardConfig, tasks: Sequence[Task]) -> list[Written]:
+    """Run the job over the shards that are not done yet; returns all, in the order of the plan."""
+    done = _done(uri, tasks)
+    budget = _Budget(sum(len(task.shard.videos) for task in tasks), config.max_rejected)
+    for written in done.values():
+        budget.count(written)
+    missing = [task for task in tasks if task.shard.name not in done]
+    if missing:
+        start = sum(len(written.videos) for written in done.values())
+        with progress("shard", budget.videos, "videos", start=start) as shown, tally(shown) as told:
+            for written in _job(uri, config.workers, missing, told):
+                budget.count(written)
+                done[written.shard] = written
+    return [done[task.shard.name] for task in tasks]
+
+
+def _done(uri: str, tasks: Sequence[Task]) -> dict[str, Written]:
+    """What an interrupted run has finished already, by shard."""
+    there = {name: len(lake.read_bytes(lake.join(uri, name))) for name in lake.list_files(uri)}
+    done = {}
+    for task in tasks:
+        if task.note in there:
+            written = Written.decode(lake.read_bytes(lake.join(uri, task.note)))
+            if all(there.get(path) == file.size for path, file in written.payload.items()):
+                done[task.shard.name] = written
+    return done
+
+
+class _Budget:
+    """How many videos may still be left out."""
+
+    def __init__(self, videos: int, share: float) -> None:
+        self.videos, self._share = videos, share
+        self._rejected: dict[str, str] = {}
+
+    def count(self, written: Written) -> None:
+        """Add what one shard left out.
+
+        Raises:
+            Refused: that is too much.
+        """
+        for row in written.videos:
+            if row.status == catalogue.REJECTED:
+                self._rejected[row.id] = f"{row.source_name} {row.reason}"
+        if len(self._rejected) > self._share * self.videos:
+            names = sorted(self._rejected)
+            first = "; ".join(self._rejected[name] for name in names[:3])
+            more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+            raise Refused(
+                f"{len(names)} of {self.videos} videos cannot be used ({first}{more}), more than "
+                f"--max-rejected {self._share} allows: nothing was committed; mend or leave out "
+                "the videos, or allow more"
             )
-    if rejected:
-        lake.remove_files(uri, list(payload))
-        first = "; ".join(rejected[video] for video in sorted(rejected))
-        raise UserError(f"{first}: nothing was written, leave out {', '.join(sorted(rejected))}")
-    return payload, [row for shard in shards for row in rows[shard.name]]
 
 
-def _job(uri: str, config: ShardConfig, shards: Sequence[Shard]) -> Iterator[Written]:
+def _job(uri: str, workers: int, tasks: Sequence[Task], told: Tally) -> Iterator[Written]:
     """One Ray Data job, one task a shard; results as they come."""
-    kinds = masks.variant_kinds(config.stationary, config.moving)
-    tasks = [
-        Task(
-            output=uri,
-            shard=shard,
-            width=config.width,
-            height=config.height,
-            seed=config.seed,
-            kinds=kinds,
-        ).to_row()
-        for shard in shards
-    ]
     # Ray warns of workers that can never have work.
-    pool = ray.data.TaskPoolStrategy(size=min(config.workers, len(tasks)))
-    job = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
-        write_shard, num_cpus=1, compute=pool
+    pool = ray.data.TaskPoolStrategy(size=min(workers, len(tasks)))
+    rows = [task.to_row(uri) for task in tasks]
+    job = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        partial(_run, told=told), num_cpus=1, compute=pool
     )
     for row in job.iter_rows():
-        yield Written.from_row(row)
+        if row["wrong"]:
+            raise UserError(row["wrong"])
+        if row["failed"]:
+            raise Refused(row["failed"])
+        yield Written.decode(row["written"])
+
+
+def _run(row: dict[str, Any], told: Tally) -> dict[str, Any]:
+    """The function that Ray Data maps over the plan. Errors with a cure travel as words."""
+    wrong, failed, written = "", "", b""
+    try:
+        written = write_shard(Task.from_row(row), row["output"], told).encode()
+    except UserError as error:
+        wrong = str(error)
+    except Refused as error:
+        failed = str(error)
+    return {"wrong": wrong, "failed": failed, "written": written}
 
 
 def _commit(
     uri: str,
     settings: dict[str, Any],
-    payload: dict[str, File],
-    rows: Sequence[catalogue.VideoRow],
+    shards: Sequence[Written],
+    parents: dict[str, str],
+    held: Lease,
 ) -> Built:
     """Write what is left, the manifest last: from then on the data set exists."""
+    rows = [row for written in shards for row in written.videos]
+    payload = {path: file for written in shards for path, file in written.payload.items()}
     table = catalogue.encode_catalogue(rows)
     payload[catalogue.CATALOGUE] = _write_file(uri, catalogue.CATALOGUE, table)
-    lake.remove_files(uri, [name for name in lake.list_files(uri) if name not in payload])
-    made = Manifest(settings, payload, manifest.digest_of(settings, payload), _provenance(uri))
+    stray = [n for n in lake.list_files(uri) if n not in payload and not manifest.is_work(n)]
+    lake.remove_files(uri, stray)
+    details = {video: text for written in shards for video, text in written.details.items()}
+    provenance = _provenance(uri) | {"parents": parents, "rejected": details}
+    made = Manifest(settings, payload, manifest.digest_of(settings, payload), provenance)
+    held.check()
     try:
         manifest.create(uri, made)
     except FileExistsError as error:
@@ -203,7 +286,13 @@ def _commit(
             raise UserError(
                 f"another run finished other content at {uri} meanwhile: choose another version"
             ) from error
+    _clear_work(uri)
     return _built(uri, made, rows, already_there=False)
+
+
+def _clear_work(uri: str) -> None:
+    """Remove what only a build at work needs."""
+    lake.remove_files(uri, [name for name in lake.list_files(uri) if manifest.is_work(name)])
 
 
 def _built(

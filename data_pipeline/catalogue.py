@@ -1,7 +1,7 @@
 """The parquet tables of a data set: a row per video, and per shard a row per frame."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -9,16 +9,20 @@ import pyarrow.parquet as pq
 
 CATALOGUE = "catalogue.parquet"
 OK = "ok"
+REJECTED = "rejected"
 
 _CATALOGUE = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
         ("frames", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("fps", pa.string()),
         ("shard", pa.string()),
+        ("frame_bytes", pa.int64()),
         ("masks_offset", pa.int64()),
         ("masks_size", pa.int64()),
         ("masks_crc32", pa.uint32()),
@@ -27,8 +31,9 @@ _CATALOGUE = pa.schema(
         ("chunk_crc32", pa.list_(pa.list_(pa.uint32()))),
         ("source_name", pa.string()),
         ("source_sha256", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
+        ("source_bytes", pa.int64()),
+        ("source_width", pa.int32()),
+        ("source_height", pa.int32()),
     ]
 )
 _INDEX = pa.schema(
@@ -43,29 +48,40 @@ _INDEX = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRow:
-    """One row of the catalogue."""
+    """One row of the catalogue: a video of the data set, or one that was left out and why."""
 
     id: str
     split: str
-    frames: int
-    width: int
-    height: int
-    fps: str
-    shard: str
-    """Path of the tar below the data set."""
-    masks_offset: int
-    """First byte of the mask member in the tar."""
-    masks_size: int
-    masks_crc32: int
-    mask_kinds: list[str]
-    chunk_bytes: list[list[int]]
-    chunk_crc32: list[list[int]]
-    source_name: str
-    source_sha256: str
     status: str
-    reason: str
+    """`ok` or `rejected`."""
+    reason: str = ""
+    """Why it was left out."""
+    frames: int = 0
+    """0 for a video left out, like all that follows."""
+    width: int = 0
+    height: int = 0
+    fps: str = ""
+    """Frames per second, as a fraction."""
+    shard: str = ""
+    """Path of the tar below the data set."""
+    frame_bytes: int = 0
+    """Of all its JPEGs."""
+    masks_offset: int = 0
+    """First byte of the mask member in the tar."""
+    masks_size: int = 0
+    masks_crc32: int = 0
+    mask_kinds: list[str] = field(default_factory=list)
+    chunk_bytes: list[list[int]] = field(default_factory=list)
+    chunk_crc32: list[list[int]] = field(default_factory=list)
+    source_name: str = ""
+    """Of the file or folder, below the input."""
+    source_sha256: str = ""
+    source_bytes: int = 0
+    source_width: int = 0
+    """Of the frames before they were resized, pixels."""
+    source_height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

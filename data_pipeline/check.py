@@ -34,7 +34,8 @@ def verify(uri: str) -> Checked:
     """
     uri = lake.absolute(uri)
     expected = manifest.load(uri)
-    found = set(lake.list_files(uri)) - {manifest.MANIFEST}
+    found = {name for name in lake.list_files(uri) if not manifest.is_work(name)}
+    found -= {manifest.MANIFEST}
     differences = [f"{name}: not in the manifest" for name in sorted(found - set(expected.payload))]
     total = sum(file.size for file in expected.payload.values())
     with progress("verify", round(total / MEGABYTE), "MB") as shown:

@@ -13,29 +13,50 @@ class ShardConfig:
     """Build a data set from videos: decode, resize, make masks, write shards and an index.
 
     A data set is written once. The same command on a finished one says so and changes nothing;
-    after an interruption it starts again.
+    after an interruption it goes on with the shards that are missing.
     """
 
     input: tuple[str, ...]
-    """Video files: paths, or wheel:PACKAGE/FILE for a file that an installed package carries."""
+    """Where the videos are: folders or files, paths or s3://bucket/key. For `videos` also
+    wheel:PACKAGE/FILE, a file that an installed package carries."""
     output: str
     """Where the data set goes: a path or s3://bucket/key, best .../curated/NAME/VERSION."""
-    source: Literal["videos"] = "videos"
-    """What the inputs are; learnt: in the digest."""
+    source: Literal["videos", "youtube-vos", "sttn-layout", "davis"] = "videos"
+    """What the inputs are: video files, or folders in the layout of a published data set."""
     held_out: tuple[str, ...] = ()
-    """Ids (file names without ending) of the videos of split `test`; the rest is `train`."""
+    """Ids of the videos of split `test`; all others keep the split their layout gives."""
+    test_share: float = 0.0
+    """Share of the videos, 0 to 1, drawn by the seed into split `test`, the rest is `train`."""
+    split_lists: tuple[str, ...] = ()
+    """SPLIT=FILE, ...: the videos of each split, in JSON (a list, or an object with ids as keys) or
+    text (an id a line). Videos in no list are not taken."""
     width: int = 432
-    """Of the frames, pixels; in the digest."""
+    """Of the frames, pixels."""
     height: int = 240
-    """Of the frames, pixels; in the digest."""
-    stationary: int = 4
-    """Masks a video that stand still, number; in the digest."""
-    moving: int = 4
-    """Masks a video that move, number; in the digest."""
+    """Of the frames, pixels."""
+    stationary: int = 2
+    """Free-form masks a video that stand still, number."""
+    moving: int = 2
+    """Free-form masks a video that move, number."""
+    objects: int = 2
+    """Masks a video in the shape of annotated objects of another video of its split, number;
+    a video gets none where no other video of its split has annotations."""
     seed: int = 0
-    """Of the masks and of the order of videos; in the digest."""
+    """Of the masks, of the order of videos and of the test share."""
     shard_megabytes: int = 256
-    """Size of a full shard, megabytes, about; in the digest."""
+    """Size of a full shard, megabytes, about."""
+    min_frames: int = 5
+    """Fewest frames of a video; a shorter one is left out."""
+    max_frames: int = 200_000
+    """Most frames of a video; a longer one is left out."""
+    max_pixels: int = 2**26
+    """Most pixels of a frame before it is resized; a video with a larger one is left out."""
+    max_frame_megabytes: int = 64
+    """Most megabytes of one stored picture, unpacked; a video with a larger one is left out."""
+    max_rejected: float = 0.01
+    """Largest share of the videos, 0 to 1, that may be left out; beyond it nothing is committed."""
+    parents: tuple[str, ...] = ()
+    """Data sets this one was made after: their URIs and digests are kept in the manifest."""
     workers: int = 2
     """Most shards written at the same time, one CPU each."""
     json: bool = False
@@ -43,21 +64,48 @@ class ShardConfig:
 
     def __post_init__(self) -> None:
         if not self.input:
-            raise UserError("--input names no video: give at least one file")
+            raise UserError("--input names no video: give at least one file or folder")
         if min(self.width, self.height) < 16:
             raise UserError(
                 f"frames of {self.width}x{self.height} are too small: --width and --height must "
                 "be at least 16"
             )
-        if self.stationary < 0 or self.moving < 0 or self.stationary + self.moving < 1:
+        if min(self.stationary, self.moving, self.objects) < 0 or not (
+            self.stationary + self.moving
+        ):
             raise UserError(
-                f"{self.stationary} stationary and {self.moving} moving masks: ask for one at least"
+                f"{self.stationary} stationary, {self.moving} moving and {self.objects} object "
+                "masks: ask for one that stands still or moves at least"
             )
-        if self.shard_megabytes < 1 or self.workers < 1:
+        for flag in (
+            "shard_megabytes",
+            "workers",
+            "min_frames",
+            "max_pixels",
+            "max_frame_megabytes",
+        ):
+            if getattr(self, flag) < 1:
+                name = flag.replace("_", "-")
+                raise UserError(f"--{name} {getattr(self, flag)} must be at least 1")
+        if self.max_frames < self.min_frames:
             raise UserError(
-                f"--shard-megabytes {self.shard_megabytes} and --workers {self.workers} must be "
-                "at least 1"
+                f"--max-frames {self.max_frames} is below --min-frames {self.min_frames}"
             )
+        for flag in ("test_share", "max_rejected"):
+            if not 0 <= getattr(self, flag) <= 1:
+                name = flag.replace("_", "-")
+                raise UserError(f"--{name} {getattr(self, flag)} must be a share from 0 to 1")
+        ways = [
+            flag
+            for flag, value in (
+                ("--held-out", self.held_out),
+                ("--test-share", self.test_share),
+                ("--split-lists", self.split_lists),
+            )
+            if value
+        ]
+        if len(ways) > 1:
+            raise UserError(f"{' and '.join(ways)} both say which videos are for testing: give one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

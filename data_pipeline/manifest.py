@@ -15,7 +15,10 @@ from data_pipeline.canonical import canonical_json, sha256_of_json
 from data_pipeline.door import UserError
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
+# Folders of a build at work: no part of the data set, gone at its end.
+STAGING = "_staging"
+LEASE = "_lease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,21 @@ def load(uri: str) -> Manifest:
     return Manifest(value["settings"], payload, value["digest"], value["provenance"])
 
 
+def exists(uri: str) -> bool:
+    """Say whether there is a data set at `uri`."""
+    return lake.exists(lake.join(uri, MANIFEST))
+
+
 def create(uri: str, manifest: Manifest) -> None:
     """Write a manifest where there is none; FileExistsError where there is one."""
     value = _digested(manifest.settings, manifest.payload)
     value |= {"digest": manifest.digest, "provenance": dict(manifest.provenance)}
     lake.create_bytes(lake.join(uri, MANIFEST), canonical_json(value) + b"\n")
+
+
+def is_work(path: str) -> bool:
+    """Say whether a path below a data set belongs to a build at work, not to the data set."""
+    return path.partition("/")[0] in (STAGING, LEASE)
 
 
 def _digested(settings: Mapping[str, Any], payload: Mapping[str, File]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_pipeline import draws
-from data_pipeline.sources import SourceVideo
+from data_pipeline.sources.record import SourceVideo
 
 MEGABYTE = 10**6
 # JPEG at quality 95 takes 0.22 to 0.48 bytes a pixel on real video; a tar member about 1 KB more.

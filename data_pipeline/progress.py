@@ -28,6 +28,11 @@ class Progress:
         self._bar = bar
         self._task = bar.add_task(what, total=total, completed=start, note="") if bar else None
 
+    @property
+    def done(self) -> int:
+        """Units that are done."""
+        return self._done
+
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more units as done; `note` replaces the words behind the numbers."""
         self.at(self._done + n, note)

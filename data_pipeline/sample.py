@@ -1,6 +1,6 @@
 """The bytes of one video in a shard: the contract between writer and reader.
 
-Members, in this order: `<id>.meta.json`, `<id>.masks.bits.zst`, `<id>.f00000.jpg` ...
+Members, in this order: `<id>.f00000.jpg` ..., `<id>.masks.bits.zst`, `<id>.meta.json`.
 
 The mask member holds bits [V, T, ceil(H*W/8)], each frame packed over its row-major pixels. It is
 cut in chunks of `FRAMES_PER_CHUNK` frames of one variant; each chunk is one zstd frame, so
@@ -13,7 +13,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from PIL import Image
 
 from data_pipeline.canonical import canonical_json
 
-SCHEMA = 1
+SCHEMA = 2
 FRAMES_PER_CHUNK = 32
 ZSTD_LEVEL = 9
 JPEG_QUALITY = 95
@@ -39,9 +39,11 @@ class Variant:
     """One mask sequence of a video."""
 
     kind: str
-    """`stationary` or `moving`."""
+    """`stationary`, `moving` or `object`."""
     seed: int
     """Makes the sequence, together with the kind and the sizes."""
+    donor: str = ""
+    """Id of the video whose object it is; "" for free forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,12 @@ def encode_meta(
     width: int,
     height: int,
     fps: str,
-    source_name: str,
-    source_sha256: str,
+    source: dict[str, str],
     variants: Iterable[Variant],
     chunk_bytes: tuple[tuple[int, ...], ...],
 ) -> bytes:
     """The member that describes the video, as canonical JSON."""
-    described: list[dict[str, Any]] = [{"kind": v.kind, "seed": v.seed} for v in variants]
+    described = [asdict(variant) for variant in variants]
     return canonical_json(
         {
             "schema": SCHEMA,
@@ -100,7 +101,7 @@ def encode_meta(
             "width": width,
             "height": height,
             "fps": fps,
-            "source": {"name": source_name, "sha256": source_sha256},
+            "source": source,
             "masks": {
                 "frames_per_chunk": FRAMES_PER_CHUNK,
                 "variants": described,

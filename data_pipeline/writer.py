@@ -1,11 +1,11 @@
 """One shard of the plan -> one byte-deterministic tar in the lake, by one Ray task.
 
-Frames never travel: a task decodes to a local file, hashes it, uploads it once under a name that
-carries the hash, and returns one row.
+Frames never travel: a task reads a video into a local tar, hashes it, uploads it once under a name
+that carries the hash, then its index, then a note that the shard is done. A run that goes on after
+an interruption leaves out what has a note.
 """
 
 import hashlib
-import io
 import json
 import tarfile
 import tempfile
@@ -13,12 +13,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from data_pipeline import lake, masks, sample
-from data_pipeline.catalogue import OK, FrameRow, VideoRow, encode_index
+from numpy import uint8
+from numpy.typing import NDArray
+
+from data_pipeline import lake, manifest, masks, sample
+from data_pipeline.canonical import canonical_json, sha256_of_json
+from data_pipeline.catalogue import OK, REJECTED, FrameRow, VideoRow, encode_index, index_path
+from data_pipeline.manifest import File
 from data_pipeline.plan import Shard
-from data_pipeline.sources import BadVideoError, SourceVideo, decode
+from data_pipeline.sources.read import jpegs
+from data_pipeline.sources.record import BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.tally import Tally
 
 _BLOCK = 512  # of a tar
 
@@ -27,8 +34,6 @@ _BLOCK = 512  # of a tar
 class Task:
     """Everything a worker must know to write one shard."""
 
-    output: str
-    """URI of the data set."""
     shard: Shard
     """What to write."""
     width: int
@@ -39,10 +44,24 @@ class Task:
     """Of the data set; masks come from it."""
     kinds: tuple[str, ...]
     """Kind of each mask variant."""
+    limits: Limits
+    """What a video may cost."""
+    donors: dict[str, tuple[SourceVideo, ...]]
+    """Video id -> annotated videos of its split to take object masks from, first choice first."""
 
-    def to_row(self) -> dict[str, Any]:
+    @property
+    def key(self) -> str:
+        """Names what is to be written, and nothing else."""
+        return sha256_of_json(asdict(self))[:16]
+
+    @property
+    def note(self) -> str:
+        """Path of the note that the shard is done, below the data set."""
+        return f"{manifest.STAGING}/{self.shard.name}-{self.key}.json"
+
+    def to_row(self, output: str) -> dict[str, Any]:
         """As a row of a Ray data set: JSON, because Arrow would reshape nested records."""
-        return {"task": json.dumps(asdict(self))}
+        return {"task": json.dumps(asdict(self)), "output": output}
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> "Task":
@@ -50,157 +69,209 @@ class Task:
         value = json.loads(row["task"])
         shard = value.pop("shard")
         videos = tuple(SourceVideo(**video) for video in shard["videos"])
-        kinds = tuple(value.pop("kinds"))
-        return Task(shard=Shard(shard["name"], shard["split"], videos), kinds=kinds, **value)
+        return Task(
+            shard=Shard(shard["name"], shard["split"], videos),
+            kinds=tuple(value.pop("kinds")),
+            limits=Limits(**value.pop("limits")),
+            donors={
+                video: tuple(SourceVideo(**donor) for donor in donors)
+                for video, donors in value.pop("donors").items()
+            },
+            **value,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What became of one task."""
 
     shard: str
     """Name in the plan."""
-    path: str
-    """Path of the tar below the data set; "" when nothing was written."""
-    size: int
-    """Bytes of the tar."""
-    sha256: str
-    """Hash of the tar."""
+    payload: dict[str, File]
+    """Path below the data set -> the tar and its index; empty when no video could be used."""
     videos: tuple[VideoRow, ...]
-    """Rows for the catalogue."""
-    rejected: dict[str, str]
-    """Id -> reason of the videos that could not be used."""
-    index: bytes
-    """Rows per frame, as parquet."""
+    """Rows for the catalogue, in the order of the plan."""
+    details: dict[str, str]
+    """Id -> what a library said of a video that was left out."""
 
-    def to_row(self) -> dict[str, Any]:
-        """As a row of a Ray data set."""
-        plain = {k: v for k, v in asdict(self).items() if k != "index"}
-        return {"written": json.dumps(plain), "index": self.index}
+    def encode(self) -> bytes:
+        """As the note that the shard is done."""
+        return canonical_json(asdict(self)) + b"\n"
 
     @staticmethod
-    def from_row(row: dict[str, Any]) -> "Written":
-        """Read what `to_row` made."""
-        value = json.loads(row["written"])
-        videos = tuple(VideoRow(**video) for video in value.pop("videos"))
-        return Written(videos=videos, index=row["index"], **value)
+    def decode(data: bytes) -> "Written":
+        """Read what `encode` made."""
+        value = json.loads(data)
+        return Written(
+            payload={path: File(**file) for path, file in value.pop("payload").items()},
+            videos=tuple(VideoRow(**video) for video in value.pop("videos")),
+            **value,
+        )
 
 
 class Tar:
     """Members of a tar as `webdataset.TarWriter(mtime=0, encoder=False, mode=0o644)` writes them.
 
-    Same bytes, without its import, which loads torch in every worker.
+    Same bytes, without its import, which loads torch in every worker; and the end can be cut off.
     """
 
-    def __init__(self, archive: tarfile.TarFile) -> None:
-        self._archive = archive
-        self._end = 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
 
     def add(self, name: str, data: bytes) -> int:
         """Append one member; returns the offset of its first byte of data."""
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = len(data), 0, 0o644
-        self._archive.addfile(member, io.BytesIO(data))
-        offset = self._end + _BLOCK
-        self._end = offset + -(-len(data) // _BLOCK) * _BLOCK
+        self._file.write(member.tobuf(tarfile.USTAR_FORMAT))
+        offset = self._file.tell()
+        self._file.write(data)
+        self._file.write(bytes(-len(data) % _BLOCK))
         return offset
 
+    def tell(self) -> int:
+        """Where the next member will begin."""
+        return self._file.tell()
 
-def write_shard(row: dict[str, Any]) -> dict[str, Any]:
-    """The function that Ray Data maps over the plan: `Task` row in, `Written` row out."""
-    return _write(Task.from_row(row)).to_row()
+    def cut(self, offset: int) -> None:
+        """Forget every member from `offset` on."""
+        self._file.seek(offset)
+        self._file.truncate()
+
+    def close(self) -> None:
+        """Write the end of the archive, which is filled up to a whole record."""
+        self._file.write(bytes(2 * _BLOCK))
+        self._file.write(bytes(-self._file.tell() % tarfile.RECORDSIZE))
 
 
-def _write(task: Task) -> Written:
-    videos: list[VideoRow] = []
-    frames: list[FrameRow] = []
-    rejected: dict[str, str] = {}
+# A video over which so many workers died is left out: it is no accident any more.
+MOST_DEATHS = 3
+
+
+def write_shard(task: Task, output: str, told: Tally) -> Written:
+    """Write one shard below `output`, the URI of the data set, and the note that it is done.
+
+    Raises:
+        UserError: the place cannot be written to.
+        Refused: it is full, or the store does not answer.
+    """
     with tempfile.TemporaryDirectory(prefix="sttn-shard-") as folder:
         local = Path(folder) / "shard.tar"
-        with tarfile.open(local, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            tar = Tar(archive)
+        with local.open("wb") as file:
+            contents = _Contents(Tar(file), task, told)
             for video in task.shard.videos:
-                try:
-                    spool = _Spool(Path(folder) / "frames", video, task)
-                except BadVideoError as bad:
-                    rejected[video.id] = f"{video.path} {bad}"
-                    continue
-                videos.append(_add_video(tar, video, task, spool, frames))
-        if rejected:
-            return Written(task.shard.name, "", 0, "", (), rejected, b"")
+                contents.add(video)
+            contents.tar.close()
+        written = _upload(local, contents, output)
+    lake.write_bytes(lake.join(output, task.note), written.encode())
+    return written
+
+
+def _upload(local: Path, contents: "_Contents", output: str) -> Written:
+    """Bring tar and index to their place; a shard without a video has neither."""
+    name = contents.task.shard.name
+    rows, payload = tuple(contents.videos), {}
+    if contents.frames:
         with local.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        path = f"shards/{task.shard.name}-{sha256[:8]}.tar"
-        size = local.stat().st_size
-        lake.upload(local, lake.join(task.output, path))
-    rows = tuple(replace(row, shard=path) for row in videos)
-    return Written(task.shard.name, path, size, sha256, rows, {}, encode_index(path, frames))
+        path = f"shards/{name}-{sha256[:8]}.tar"
+        payload[path] = File(local.stat().st_size, sha256)
+        lake.upload(local, lake.join(output, path))
+        index = encode_index(path, contents.frames)
+        payload[index_path(name)] = File(len(index), hashlib.sha256(index).hexdigest())
+        lake.write_bytes(lake.join(output, index_path(name)), index)
+        rows = tuple(replace(row, shard=path) if row.status == OK else row for row in rows)
+    return Written(shard=name, payload=payload, videos=rows, details=contents.details)
 
 
-class _Spool:
-    """The JPEGs of one video in a local file: the tar wants their number before them."""
+class _Contents:
+    """What one tar holds so far."""
 
-    def __init__(self, path: Path, video: SourceVideo, task: Task) -> None:
-        self._path = path
-        self._sizes: list[int] = []
-        with path.open("wb") as file:
-            for frame in decode(video, task.width, task.height):
-                self._sizes.append(file.write(sample.encode_frame(frame)))
+    def __init__(self, tar: Tar, task: Task, told: Tally) -> None:
+        self.tar, self.task = tar, task
+        self.videos: list[VideoRow] = []
+        self.frames: list[FrameRow] = []
+        self.details: dict[str, str] = {}
+        self._told = told
 
-    def __len__(self) -> int:
-        return len(self._sizes)
+    def add(self, video: SourceVideo) -> None:
+        """Append the sample of one video, or nothing but a row that says why not."""
+        start, frames = self.tar.tell(), len(self.frames)
+        try:
+            if self._told.begin(video.id) >= MOST_DEATHS:
+                raise BadVideoError(f"ended its worker {MOST_DEATHS} times")
+            row = self._add(video)
+        except BadVideoError as bad:
+            self.tar.cut(start)
+            del self.frames[frames:]
+            self.details[video.id] = bad.detail
+            row = VideoRow(
+                id=video.id,
+                split=video.split,
+                status=REJECTED,
+                reason=bad.reason,
+                source_name=video.name,
+                source_bytes=video.bytes,
+            )
+        self.videos.append(row)
+        self._told.end(video.id, rejected=row.status == REJECTED)
 
-    def __iter__(self) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
-            for size in self._sizes:
-                yield file.read(size)
+    def _add(self, video: SourceVideo) -> VideoRow:
+        """Append the sample of one video: frames, masks, description."""
+        task, seen = self.task, Seen()
+        count = frame_bytes = 0
+        for jpeg in jpegs(video, task.width, task.height, task.limits, seen):
+            offset = self.tar.add(sample.frame_member(video.id, count), jpeg)
+            self.frames.append(FrameRow(video.id, count, offset, len(jpeg), zlib.crc32(jpeg)))
+            self._told.frame(len(jpeg))
+            count, frame_bytes = count + 1, frame_bytes + len(jpeg)
+        if count < task.limits.min_frames:
+            raise BadVideoError(f"has {count} frames, fewer than {task.limits.min_frames}")
+        variants, chunks = _masks(video, count, task)
+        masks_offset = self.tar.add(sample.masks_member(video.id), chunks.data)
+        meta = sample.encode_meta(
+            video=video.id,
+            split=video.split,
+            frames=count,
+            width=task.width,
+            height=task.height,
+            fps=video.fps,
+            source={"name": video.name, "sha256": seen.sha256},
+            variants=variants,
+            chunk_bytes=chunks.sizes,
+        )
+        self.tar.add(sample.meta_member(video.id), meta)
+        return VideoRow(
+            id=video.id,
+            split=video.split,
+            status=OK,
+            frames=count,
+            width=task.width,
+            height=task.height,
+            fps=video.fps,
+            shard="",  # named by the hash of the finished tar
+            frame_bytes=frame_bytes,
+            masks_offset=masks_offset,
+            masks_size=len(chunks.data),
+            masks_crc32=zlib.crc32(chunks.data),
+            mask_kinds=[variant.kind for variant in variants],
+            chunk_bytes=[list(sizes) for sizes in chunks.sizes],
+            chunk_crc32=[list(sums) for sums in chunks.crc32],
+            source_name=video.name,
+            source_sha256=seen.sha256,
+            source_bytes=video.bytes,
+            source_width=seen.width,
+            source_height=seen.height,
+        )
 
 
-def _add_video(
-    tar: Tar, video: SourceVideo, task: Task, spool: _Spool, rows: list[FrameRow]
-) -> VideoRow:
-    """Append the sample of one video to the tar and its frames to `rows`."""
-    count, height, width = len(spool), task.height, task.width
-    variants = [
-        sample.Variant(kind, masks.variant_seed(task.seed, video.id, index))
-        for index, kind in enumerate(task.kinds)
-    ]
-    chunks = sample.encode_masks(
-        masks.mask_frames(variant.kind, variant.seed, count, height, width) for variant in variants
-    )
-    meta = sample.encode_meta(
-        video=video.id,
-        split=video.split,
-        frames=count,
-        width=width,
-        height=height,
-        fps=video.fps,
-        source_name=video.name,
-        source_sha256=video.sha256,
-        variants=variants,
-        chunk_bytes=chunks.sizes,
-    )
-    tar.add(sample.meta_member(video.id), meta)
-    masks_offset = tar.add(sample.masks_member(video.id), chunks.data)
-    for frame, jpeg in enumerate(spool):
-        offset = tar.add(sample.frame_member(video.id, frame), jpeg)
-        rows.append(FrameRow(video.id, frame, offset, len(jpeg), zlib.crc32(jpeg)))
-    return VideoRow(
-        id=video.id,
-        split=video.split,
-        frames=count,
-        width=width,
-        height=height,
-        fps=video.fps,
-        shard="",  # named by the hash of the finished tar
-        masks_offset=masks_offset,
-        masks_size=len(chunks.data),
-        masks_crc32=zlib.crc32(chunks.data),
-        mask_kinds=list(task.kinds),
-        chunk_bytes=[list(sizes) for sizes in chunks.sizes],
-        chunk_crc32=[list(sums) for sums in chunks.crc32],
-        source_name=video.name,
-        source_sha256=video.sha256,
-        status=OK,
-        reason="",
-    )
+def _masks(
+    video: SourceVideo, frames: int, task: Task
+) -> tuple[list[sample.Variant], sample.MaskChunks]:
+    """All mask variants of one video, packed; object masks only where an object is found."""
+    variants: list[sample.Variant] = []
+    sequences: list[Iterator[NDArray[uint8]]] = []
+    for index, kind in enumerate(task.kinds):
+        seed = masks.variant_seed(task.seed, video.id, index)
+        variants.append(sample.Variant(kind, seed))
+        sequences.append(masks.mask_frames(kind, seed, frames, task.height, task.width))
+    return variants, sample.encode_masks(sequences)

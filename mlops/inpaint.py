@@ -19,7 +19,7 @@ from PIL import Image
 
 from data_pipeline.door import UserError, parse, print_json, run_door, say
 from data_pipeline.progress import progress
-from data_pipeline.sources import local_file
+from data_pipeline.sources.video_files import local_file
 from mlops import registry, tracking, video
 from mlops.config import InpaintConfig
 from mlops.holes import Masks, masks_for, shrink

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -59,6 +60,7 @@ def shard_tiny(
     masks: int = 1,
     workers: int = 1,
     seed: int = 0,
+    **fields: Any,
 ) -> Built:
     """Build a data set with `masks` stationary and as many moving masks a video."""
     return build(
@@ -73,5 +75,6 @@ def shard_tiny(
             seed=seed,
             shard_megabytes=1,
             workers=workers,
+            **fields,
         )
     )

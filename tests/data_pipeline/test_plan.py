@@ -2,11 +2,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.plan import plan_shards
-from data_pipeline.sources import SourceVideo
+from data_pipeline.sources.record import SourceVideo
 
 
 def video(name, frames=100, split="train"):
-    return SourceVideo(name, split, f"/{name}", name, "0" * 64, frames, "25/1")
+    return SourceVideo(name, split, "file", f"/{name}", name, frames, 0, "25/1")
 
 
 def plan(videos, **change):

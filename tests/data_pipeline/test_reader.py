@@ -10,7 +10,7 @@ from data_pipeline import manifest, masks, sample
 from data_pipeline.clips import Clip, clip_order
 from data_pipeline.door import UserError
 from data_pipeline.reader import CorruptData, DataSet, read_clip
-from data_pipeline.sources import decode, video_files
+from data_pipeline.sources.video_files import decode, find
 from tests.tiny import HEIGHT, WIDTH
 
 
@@ -88,7 +88,7 @@ def test_places_without_a_data_set(tmp_path):
 def test_frames_are_those_of_the_video(built, videos):
     data = DataSet.open(built.uri)
     (video,) = data.videos("test")
-    (source,) = video_files([str(videos[0])], [])
+    (source,) = find([str(videos[0])], [])
     wanted = np.stack(list(decode(source, WIDTH, HEIGHT)))
     found = data.read_frames(video, range(video.frames))
     # Only the loss of JPEG is between them; a neighbouring frame is much further away.

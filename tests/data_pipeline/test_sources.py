@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 
 from data_pipeline.door import UserError
-from data_pipeline.sources import BadVideoError, decode, video_files
+from data_pipeline.sources.record import BadVideoError
+from data_pipeline.sources.video_files import decode, find
 from tests.tiny import write_video
 
 
 def test_what_a_file_says(tmp_path):
     path = write_video(tmp_path / "my clip.mp4", frames=7, fps=Fraction(30000, 1001))
-    (video,) = video_files([str(path)], [])
+    (video,) = find([str(path)], [])
     assert (video.id, video.split, video.name) == ("my_clip", "train", "my clip.mp4")
     assert (video.frames, video.fps) == (7, "30000/1001")
 
 
 def test_frames_come_at_the_size_asked_for(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=5, height=48, width=80)
-    (video,) = video_files([str(path)], [])
+    (video,) = find([str(path)], [])
     own = list(decode(video, 80, 48))
     small = list(decode(video, 32, 24))
     assert [f.shape for f in own] == [(48, 80, 3)] * 5
@@ -32,7 +33,7 @@ def test_frames_come_at_the_size_asked_for(tmp_path):
 
 def test_frames_are_as_bright_as_the_standard_says(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=1, height=64, width=64)
-    (video,) = video_files([str(path)], [])
+    (video,) = find([str(path)], [])
     with av.open(str(path)) as container:
         planes = next(container.decode(video=0)).to_ndarray().astype(float)
     # BT.601, limited range: the luma plane first, then two chroma planes of half the size.
@@ -53,20 +54,20 @@ def test_a_container_that_does_not_count_its_frames(tmp_path):
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    (video,) = video_files([str(tmp_path / "b.mkv")], [])
+    (video,) = find([str(tmp_path / "b.mkv")], [])
     assert video.frames == 9
     assert len(list(decode(video, 96, 96))) == 9
 
 
 def test_inputs_are_sorted_and_held_out(tmp_path):
     paths = [str(write_video(tmp_path / f"{name}.mp4", frames=2)) for name in "cab"]
-    videos = video_files(paths, ["b"])
+    videos = find(paths, ["b"])
     assert [(v.id, v.split) for v in videos] == [("a", "train"), ("b", "test"), ("c", "train")]
 
 
 def refusal(inputs, held_out=()):
     with pytest.raises(UserError) as caught:
-        video_files([str(path) for path in inputs], held_out)
+        find([str(path) for path in inputs], held_out)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -104,14 +105,14 @@ def test_files_of_a_distribution(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-videos\nVersion: 1.0\n")
     (info / "RECORD").write_text("tinyvideos/__init__.py,,\ntinyvideos/data/bikes.mp4,,\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    (video,) = video_files(["wheel:tiny-videos/bikes.mp4"], [])
+    (video,) = find(["wheel:tiny-videos/bikes.mp4"], [])
     assert (video.id, video.frames) == ("bikes", 3)
     assert "(did you mean 'bikes.mp4'?)" in refusal(["wheel:tiny-videos/bike.mp4"])
     assert "no distribution 'tiny-vids' is installed" in refusal(["wheel:tiny-vids/bikes.mp4"])
 
 
 def test_a_video_that_gives_fewer_frames_than_it_says(tmp_path):
-    (video,) = video_files([str(write_video(tmp_path / "a.mp4", frames=20))], [])
+    (video,) = find([str(write_video(tmp_path / "a.mp4", frames=20))], [])
     assert len(list(decode(replace(video, frames=21), 96, 96))) == 20
     with pytest.raises(BadVideoError, match="gives 20 frames, but its container says 40"):
         list(decode(replace(video, frames=40), 96, 96))
@@ -119,7 +120,7 @@ def test_a_video_that_gives_fewer_frames_than_it_says(tmp_path):
 
 def test_a_video_whose_bytes_are_noise(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=20)
-    (video,) = video_files([str(path)], [])
+    (video,) = find([str(path)], [])
     data = bytearray(path.read_bytes())
     # The index says twenty frames; the second half of their bytes is noise now.
     start = data.index(b"mdat") + 4

@@ -1,4 +1,4 @@
-"""Inputs -> typed video records, without reading frames; and the frames of one record.
+"""Video files: everything that ffmpeg reads.
 
 An input is a path or `wheel:<distribution>/<file name>`, a file that an installed distribution
 carries; it is found through the distribution's record and never imported.
@@ -7,7 +7,6 @@ carries; it is found through the distribution's record and never imported.
 import hashlib
 import importlib.metadata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from PIL import Image
 from data_pipeline import sample
 from data_pipeline.door import UserError, nearest
 from data_pipeline.progress import progress
+from data_pipeline.sources.record import TEST, TRAIN, BadVideoError, Limits, Seen, SourceVideo
 
-TRAIN = "train"
-TEST = "test"
 WHEEL = "wheel:"
 
 # A damaged stream is an error, and a container may not make ffmpeg open anything else.
@@ -41,31 +39,7 @@ _BIT_EXACT = (
 _FEWEST_OF_DECLARED = 0.95
 
 
-class BadVideoError(Exception):
-    """This video cannot be used, and why, in a few words."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceVideo:
-    """One video before its frames are read."""
-
-    id: str
-    """Key in the data set."""
-    split: str
-    """`train` or `test`."""
-    path: str
-    """Where the file is, absolute."""
-    name: str
-    """The file's name, kept in the data set."""
-    sha256: str
-    """Hash of the file."""
-    frames: int
-    """Frames that the container declares or, where it does not say, holds packets for."""
-    fps: str
-    """Frames per second, as a fraction."""
-
-
-def video_files(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceVideo, ...]:
+def find(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceVideo, ...]:
     """Look at every input, without decoding; sorted by id.
 
     Args:
@@ -100,6 +74,16 @@ def video_files(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceV
     return tuple(videos)
 
 
+def jpegs(
+    video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
+) -> Iterator[bytes]:
+    """The frames of a video file as JPEGs; see `read.jpegs`."""
+    with open(video.uri, "rb") as file:
+        seen.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for frame in decode(video, width, height):
+        yield sample.encode_frame(frame)
+
+
 def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
     """The frames of a video at the data set's size, uint8 [H, W, 3], one at a time.
 
@@ -109,7 +93,7 @@ def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.u
     count = 0
     reformatter = VideoReformatter()
     try:
-        with av.open(video.path, options=_OPEN_OPTIONS) as container:
+        with av.open(video.uri, options=_OPEN_OPTIONS) as container:
             stream = _stream(container)
             # A damaged stream decodes differently with the number of threads.
             stream.codec_context.thread_count = 1
@@ -120,7 +104,7 @@ def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.u
                 yield _resized(rgb.to_ndarray().astype(np.uint8, copy=False), width, height)
                 count += 1
     except (av.FFmpegError, OSError) as error:
-        raise BadVideoError(f"cannot be decoded after {count} frames ({_reason(error)})") from error
+        raise BadVideoError(f"cannot be decoded after {count} frames", _reason(error)) from error
     if count < max(1, _FEWEST_OF_DECLARED * video.frames):
         raise BadVideoError(f"gives {count} frames, but its container says {video.frames}")
 
@@ -165,15 +149,13 @@ def _wheel_file(name: str) -> Path:
 def _record(video: str, split: str, path: Path) -> SourceVideo:
     if path.stat().st_size == 0:
         raise BadVideoError("is empty (0 bytes)")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         with av.open(str(path), options=_OPEN_OPTIONS) as container:
             stream = _stream(container)
             fps = stream.average_rate or stream.guessed_rate
             frames = stream.frames or _packets(container, stream)
     except (av.FFmpegError, OSError) as error:
-        raise BadVideoError(f"cannot be opened as a video ({_reason(error)})") from error
+        raise BadVideoError("cannot be opened as a video", _reason(error)) from error
     if not fps:
         raise BadVideoError("does not say its frame rate")
     if frames < 1:
@@ -182,10 +164,11 @@ def _record(video: str, split: str, path: Path) -> SourceVideo:
     return SourceVideo(
         id=video,
         split=split,
-        path=str(path),
+        kind="file",
+        uri=str(path),
         name=path.name,
-        sha256=sha256,
         frames=frames,
+        bytes=path.stat().st_size,
         fps=f"{rate.numerator}/{rate.denominator}",
     )
 

@@ -1,0 +1,11 @@
+"""Inputs -> typed video records, without reading frames; and the frames of one record as JPEGs.
+
+record.py         what is known of a video before and after its frames are read
+find.py           the inputs of a build -> its records, each in a split
+splits.py         which video is in which split: official lists, files of ids, a seeded share
+frame_folders.py  YouTube-VOS and DAVIS: a folder of pictures per video
+zips.py           STTN's own layout: a zip of pictures per video
+video_files.py    files that ffmpeg reads
+pictures.py       one picture of a folder or zip -> JPEG at the data set's size, or its own bytes
+read.py           record -> JPEGs, and its annotations
+"""
