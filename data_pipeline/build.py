@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +11,7 @@ from re import fullmatch
 from typing import Any
 
 import ray.data
+from ray.exceptions import RayError, RayTaskError
 
 from data_pipeline import catalogue, lake, manifest, masks, sample
 from data_pipeline.canonical import sha256_of_json
@@ -18,14 +19,15 @@ from data_pipeline.config import ShardConfig
 from data_pipeline.door import Refused, UserError
 from data_pipeline.lease import Lease, lease
 from data_pipeline.manifest import File, Manifest
+from data_pipeline.object_masks import Ring
 from data_pipeline.plan import MEGABYTE, plan_shards
 from data_pipeline.progress import progress
 from data_pipeline.provenance import commit
 from data_pipeline.session import ray_session
 from data_pipeline.sources.find import find_videos
-from data_pipeline.sources.record import Limits, SourceVideo
+from data_pipeline.sources.record import Annotated, Limits, SourceVideo
 from data_pipeline.tally import Tally, tally
-from data_pipeline.writer import Task, Written, write_shard
+from data_pipeline.writer import Order, Task, Written, write_shard
 
 # The files that a run which was killed may have left; nothing else is ever deleted.
 _OURS = (
@@ -77,7 +79,7 @@ def build(config: ShardConfig) -> Built:
             if manifest.exists(uri):  # finished by somebody else while this one waited
                 return _already_there(uri, settings, videos)
             _refuse_foreign_files(uri)
-            written = _write_shards(uri, config, _tasks(config, videos))
+            written = _write_shards(uri, config, _orders(config, videos))
             return _commit(uri, settings, written, parents, held)
 
 
@@ -113,7 +115,7 @@ def _limits(config: ShardConfig) -> Limits:
     )
 
 
-def _tasks(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Task, ...]:
+def _orders(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Order, ...]:
     """The plan: what each task of the job has to write."""
     shards = plan_shards(
         videos,
@@ -122,7 +124,8 @@ def _tasks(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Task, ..
         width=config.width,
         height=config.height,
     )
-    kinds = masks.variant_kinds(config.stationary, config.moving)
+    kinds = masks.variant_kinds(config.stationary, config.moving, config.objects)
+    donors = _donors(config, videos)
     return tuple(
         Task(
             shard=shard,
@@ -131,10 +134,34 @@ def _tasks(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Task, ..
             seed=config.seed,
             kinds=kinds,
             limits=_limits(config),
-            donors={},
-        )
+            donors={video.id: donors(video) for video in shard.videos} if config.objects else {},
+        ).encode()
         for shard in shards
     )
+
+
+def _donors(
+    config: ShardConfig, videos: Sequence[SourceVideo]
+) -> Callable[[SourceVideo], tuple[Annotated, ...]]:
+    """For a video: annotated others of its split, one more than it needs."""
+    annotated = {
+        video.id: Annotated(video.id, video.uri, video.name, video.annotations)
+        for video in videos
+        if video.annotations and not video.bad
+    }
+    rings = {
+        split: Ring.of(
+            (v.id for v in videos if v.split == split and v.id in annotated), config.seed
+        )
+        for split in {video.split for video in videos}
+    }
+
+    def donors(video: SourceVideo) -> tuple[Annotated, ...]:
+        # One more than masks: some have no object of a usable size.
+        chosen = rings[video.split].donors(video.id, config.seed, config.objects + 1)
+        return tuple(annotated[donor] for donor in chosen)
+
+    return donors
 
 
 def _already_there(uri: str, settings: dict[str, Any], videos: Sequence[SourceVideo]) -> Built:
@@ -178,31 +205,31 @@ def _refuse_foreign_files(uri: str) -> None:
         )
 
 
-def _write_shards(uri: str, config: ShardConfig, tasks: Sequence[Task]) -> list[Written]:
+def _write_shards(uri: str, config: ShardConfig, orders: Sequence[Order]) -> list[Written]:
     """Run the job over the shards that are not done yet; returns all, in the order of the plan."""
-    done = _done(uri, tasks)
-    budget = _Budget(sum(len(task.shard.videos) for task in tasks), config.max_rejected)
+    done = _done(uri, orders)
+    budget = _Budget(sum(order.videos for order in orders), config.max_rejected)
     for written in done.values():
         budget.count(written)
-    missing = [task for task in tasks if task.shard.name not in done]
+    missing = [order for order in orders if order.shard not in done]
     if missing:
         start = sum(len(written.videos) for written in done.values())
         with progress("shard", budget.videos, "videos", start=start) as shown, tally(shown) as told:
             for written in _job(uri, config.workers, missing, told):
                 budget.count(written)
                 done[written.shard] = written
-    return [done[task.shard.name] for task in tasks]
+    return [done[order.shard] for order in orders]
 
 
-def _done(uri: str, tasks: Sequence[Task]) -> dict[str, Written]:
+def _done(uri: str, orders: Sequence[Order]) -> dict[str, Written]:
     """What an interrupted run has finished already, by shard."""
-    there = {name: len(lake.read_bytes(lake.join(uri, name))) for name in lake.list_files(uri)}
+    there = {entry.name: entry.size for entry in lake.list_entries(uri)}
     done = {}
-    for task in tasks:
-        if task.note in there:
-            written = Written.decode(lake.read_bytes(lake.join(uri, task.note)))
+    for order in orders:
+        if order.note in there:
+            written = Written.decode(lake.read_bytes(lake.join(uri, order.note)))
             if all(there.get(path) == file.size for path, file in written.payload.items()):
-                done[task.shard.name] = written
+                done[order.shard] = written
     return done
 
 
@@ -233,27 +260,34 @@ class _Budget:
             )
 
 
-def _job(uri: str, workers: int, tasks: Sequence[Task], told: Tally) -> Iterator[Written]:
+def _job(uri: str, workers: int, orders: Sequence[Order], told: Tally) -> Iterator[Written]:
     """One Ray Data job, one task a shard; results as they come."""
     # Ray warns of workers that can never have work.
-    pool = ray.data.TaskPoolStrategy(size=min(workers, len(tasks)))
-    rows = [task.to_row(uri) for task in tasks]
+    pool = ray.data.TaskPoolStrategy(size=min(workers, len(orders)))
+    rows = [{"output": uri, "note": order.note, "task": order.data} for order in orders]
     job = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         partial(_run, told=told), num_cpus=1, compute=pool
     )
-    for row in job.iter_rows():
-        if row["wrong"]:
-            raise UserError(row["wrong"])
-        if row["failed"]:
-            raise Refused(row["failed"])
-        yield Written.decode(row["written"])
+    try:
+        for row in job.iter_rows():
+            if row["wrong"]:
+                raise UserError(row["wrong"])
+            if row["failed"]:
+                raise Refused(row["failed"])
+            yield Written.decode(row["written"])
+    except RayTaskError:
+        raise  # a fault of this code keeps its traceback
+    except RayError as error:
+        line = str(error).strip().splitlines()[0]
+        raise Refused(f"Ray gave up ({line}): run the same command to go on") from error
 
 
 def _run(row: dict[str, Any], told: Tally) -> dict[str, Any]:
     """The function that Ray Data maps over the plan. Errors with a cure travel as words."""
     wrong, failed, written = "", "", b""
     try:
-        written = write_shard(Task.from_row(row), row["output"], told).encode()
+        written = write_shard(Task.decode(row["task"]), row["output"], told).encode()
+        lake.write_bytes(lake.join(row["output"], row["note"]), written)
     except UserError as error:
         wrong = str(error)
     except Refused as error:

@@ -4,8 +4,9 @@ World size, rank and number of workers never enter: rank r of a job takes its sh
 positions of each batch, and the whole state of a loader is one integer.
 
 Order: position -> (epoch, place in the epoch). In each epoch the shards are permuted and cut in
-windows of `window_shards`; the videos of a window are shuffled among themselves. So every video
-comes once an epoch, and a reader that keeps `window_shards` shards near never misses.
+windows of like size, of at most `window_shards`; the videos of a window are shuffled among
+themselves. So every video comes once an epoch, and a reader that keeps `window_shards` shards near
+fetches each of them once an epoch.
 """
 
 from collections.abc import Sequence
@@ -111,8 +112,8 @@ class ClipOrder:
         # One key for each video and epoch; sorted inside its window only.
         keys = draws.word_array(self.seed, "videos", epoch, len(self.lengths))
         windows = []
-        for first in range(0, len(shards), self.window_shards):
-            chosen = shards[first : first + self.window_shards]
+        # Windows of like size: a last one of one shard would give batches of one shard.
+        for chosen in np.array_split(shards, -(-len(shards) // self.window_shards)):
             videos = np.concatenate([groups[shard] for shard in chosen])
             windows.append(videos[np.argsort(keys[videos], kind="stable")])
         order = np.concatenate(windows)

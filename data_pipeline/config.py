@@ -1,6 +1,7 @@
 """What the door of this room can be told. Loads nothing heavy."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -118,8 +119,67 @@ class VerifyConfig:
     """End with one line of JSON: digest, uri, files, bytes, seconds, differences."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowConfig:
+    """Print what a data set holds, and draw a contact sheet: frames of videos with their masks."""
+
+    uri: tyro.conf.Positional[str]
+    """The data set: a path or s3://bucket/key."""
+    sheet: str = ""
+    """Where the contact sheet goes, a PNG: a path or s3://bucket/key; `none` draws nothing.
+    NAME-VERSION.png in the current folder when it is not given."""
+    json: bool = False
+    """End with one line of JSON: digest, uri, counts, sizes, histograms, masks, sheet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListConfig:
+    """List all data sets of a lake, finished or not."""
+
+    lake: tyro.conf.Positional[str]
+    """Where to look, with everything below: a path or s3://bucket/key."""
+    json: bool = False
+    """End with one line of JSON: lake, data_sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveConfig:
+    """Delete a data set that nothing refers to; with --older-than, what dead builds left behind.
+
+    Runs and registered versions in MLflow refer to a data set, and data sets made after it. When a
+    removal is interrupted the same command finishes it.
+    """
+
+    uri: tyro.conf.Positional[str]
+    """The data set, or with --older-than a lake: a path or s3://bucket/key."""
+    tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
+    """MLflow to ask who refers to the data set; MLFLOW_TRACKING_URI when it is not given."""
+    no_registry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """There is no MLflow that could refer to it."""
+    lake: str = ""
+    """Where data sets made after this one are looked for; .../LAKE of .../LAKE/NAME/VERSION when it
+    is not given."""
+    older_than: float | None = None
+    """Days. Delete unfinished builds, halves of files and cache files not touched for so long."""
+    cache: str = ""
+    """Folder of a node's cache, to be cleared of files not used for --older-than days."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only say what would be deleted."""
+    json: bool = False
+    """End with one line of JSON: uri, removed, files, bytes, dry_run."""
+
+    def __post_init__(self) -> None:
+        if self.older_than is not None and not self.older_than >= 0:
+            raise UserError(f"--older-than {self.older_than} must be a number of days from 0")
+        if self.cache and self.older_than is None:
+            raise UserError("--cache needs --older-than: say after how many days files may go")
+
+
 # Written as Any: type checkers have no type for "a union, given as a value".
 Command: Any = (
     Annotated[ShardConfig, tyro.conf.subcommand("shard")]
     | Annotated[VerifyConfig, tyro.conf.subcommand("verify")]
+    | Annotated[ShowConfig, tyro.conf.subcommand("show")]
+    | Annotated[ListConfig, tyro.conf.subcommand("list")]
+    | Annotated[RemoveConfig, tyro.conf.subcommand("remove")]
 )

@@ -204,8 +204,7 @@ def list_files(uri: str) -> list[str]:
 def create_bytes(uri: str, data: bytes) -> None:
     """Write a new file; FileExistsError, and nothing changed, when there is one already."""
     if _is_s3(uri):
-        bucket, key = _place(uri)
-        _request(uri, "put_object", Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        _create_object(uri, data)
         return
     with _part_of(Path(uri)) as part:
         with _flushed(part) as file:
@@ -409,13 +408,14 @@ def _entries_on_disk(root: str) -> Iterator[Entry]:
     below = [""]
     while below:
         folder = below.pop()
-        with _reading(root), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            with os.scandir(f"{root}/{folder}") as items:
-                for item in items:
-                    if item.is_dir(follow_symlinks=False):
-                        below.append(f"{folder}{item.name}/")
-                    elif status := _file_status(item):
-                        yield Entry(f"{folder}{item.name}", status.st_size, status.st_mtime)
+        # A folder may be gone by now, and what was asked for may be none.
+        gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with _reading(root), gone, os.scandir(f"{root}/{folder}") as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    below.append(f"{folder}{item.name}/")
+                elif status := _file_status(item):
+                    yield Entry(f"{folder}{item.name}", status.st_size, status.st_mtime)
 
 
 def _file_status(item: os.DirEntry[str]) -> os.stat_result | None:
@@ -490,6 +490,21 @@ def _get(uri: str, start: int, size: int, **conditions: str) -> dict[str, Any]:
     return _request(uri, "get_object", **asked, **conditions)
 
 
+def _create_object(uri: str, data: bytes) -> None:
+    bucket, key = _place(uri)
+    mark = {"created-by": secrets.token_hex(16)}
+    asked = {"Bucket": bucket, "Key": key}
+    try:
+        _request(uri, "put_object", **asked, Body=data, Metadata=mark, IfNoneMatch="*")
+    except FileExistsError:
+        # It is there, and it is ours: then only the answer to a try before was lost. The libraries
+        # below, too, ask again when a kept connection breaks, so tries cannot be counted here.
+        with contextlib.suppress(FileNotFoundError):
+            if _request(uri, "head_object", **asked)["Metadata"] == mark:
+                return
+        raise
+
+
 def _put(source: BinaryIO, uri: str) -> None:
     """Make an object of an open file, and look at what is there then."""
     bucket, key = _place(uri)
@@ -535,23 +550,12 @@ def _request(uri: str, method: str, **asked: Any) -> dict[str, Any]:
     for attempt in itertools.count():
         try:
             return _try(uri, method, asked, end - time.monotonic())
-        except FileExistsError:
-            # Its own work, when only the answer to a try before was lost.
-            if attempt and _holds(uri, asked.get("Body")):
-                return {}
-            raise
         except TransientError:
             pause = random.uniform(0.5, 1.0) * min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-            if time.monotonic() + pause >= end:
+            if time.monotonic() + 2 * pause >= end:  # a try needs time, too
                 raise
         time.sleep(pause)
     raise AssertionError("counting ends never")
-
-
-def _holds(uri: str, data: bytes | None) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return data is not None and read_bytes(uri) == data
-    return False
 
 
 def _try(uri: str, method: str, asked: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -1,37 +1,35 @@
 """Frames and masks of a data set as arrays, each checked against the sum in its index.
 
-Nothing is unpacked: the index says where a frame is in its tar, and only its bytes are read.
+Nothing is unpacked: the index says where a frame is in its tar, and only its bytes are read. Tables
+stay columns: a data set of half a million frames opens in the time of a few frames.
 
-Legend: T frames, H rows, W columns.
+Legend: T frames, H rows, W columns, V mask variants.
 """
 
-import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from hashlib import sha256
 from typing import final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_pipeline import lake, manifest, sample
-from data_pipeline.catalogue import (
-    CATALOGUE,
-    OK,
-    VideoRow,
-    decode_catalogue,
-    decode_index,
-    index_path,
-)
+from data_pipeline.cache import CorruptData, NodeCache, node_cache
+from data_pipeline.catalogue import CATALOGUE, OK, index_path
 from data_pipeline.clips import Clip
-from data_pipeline.door import Refused, UserError, nearest
+from data_pipeline.door import UserError, nearest
+from data_pipeline.files import Files
 from data_pipeline.manifest import Manifest
 
-
-class CorruptData(Refused):
-    """Bytes of the data set are not what its index says; names shard, video, frame, range."""
+_FRAMES_PER_READ = 32  # of frames that follow each other; about 1 MB
+_INDEX = ("offset", "size", "crc32")
+_VIDEO = ("id", "split", "frames", "fps", "shard", "mask_kinds")
+_CHUNKS = ("masks_offset", "chunk_bytes", "chunk_crc32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +51,55 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frames:
-    """Where the frames of one video are in their tar, each [T]."""
+class _Part:
+    """Some bytes of a tar."""
 
-    offset: NDArray[np.int64]
-    size: NDArray[np.int32]
-    crc32: NDArray[np.uint32]
+    start: int
+    size: int
+    crc32: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
 
 
 @final
 class DataSet:
-    """A data set that is open for reading. Safe in threads; each process opens its own."""
+    """A data set that is open for reading. Safe in threads and in forked processes."""
 
-    def __init__(self, uri: str, made: Manifest) -> None:
-        self.uri = uri
+    def __init__(self, made: Manifest, files: Files) -> None:
+        self.uri = files.uri
         self.digest = made.digest
         self.width = int(made.settings["width"])
         self.height = int(made.settings["height"])
-        self._manifest = made
-        self._rows = {row.id: row for row in decode_catalogue(self._payload(CATALOGUE))}
-        self._index: dict[str, dict[str, _Frames]] = {}
-        self._lock = threading.Lock()
+        self.files = files
+        self._catalogue = _Catalogue(_columns(files, CATALOGUE, ("status", *_VIDEO, *_CHUNKS)))
+        self._indexes: dict[str, pa.Table] = {}
 
     @classmethod
-    def open(cls, uri: str) -> "DataSet":
+    def open(cls, uri: str, cache: NodeCache | None = None) -> "DataSet":
         """Open the data set at `uri`.
 
+        Args:
+            uri: a path or s3://bucket/key.
+            cache: where to copy its files first; by default `node_cache()` for S3, none for a disk.
+
         Raises:
-            UserError: there is no data set, or this code cannot read it.
+            UserError: there is no data set, this code cannot read it, or the cache is too small.
         """
         uri = lake.absolute(uri)
-        return cls(uri, manifest.load(uri))
+        made = manifest.load(uri)
+        if cache is None and uri.startswith("s3://"):
+            cache = node_cache()
+        if cache is not None:
+            size, path = max((file.size, path) for path, file in made.payload.items())
+            cache.must_hold(lake.join(uri, path), size)
+        return cls(made, Files(uri, made.payload, cache))
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have a video, sorted."""
-        return tuple(sorted({row.split for row in self._rows.values() if row.status == OK}))
+        return tuple(sorted(self._catalogue.videos))
 
     def videos(self, split: str) -> tuple[Video, ...]:
         """The videos of one split, shard by shard.
@@ -101,8 +112,7 @@ class DataSet:
                 f"{self.uri} has no split {split!r}{nearest(split, self.splits)}: "
                 f"it has {', '.join(self.splits)}"
             )
-        rows = self._rows.values()
-        return tuple(_video(row) for row in rows if row.status == OK and row.split == split)
+        return self._catalogue.videos[split]
 
     def read_frames(self, video: Video, frames: Sequence[int]) -> NDArray[np.uint8]:
         """Read frames by their numbers, uint8 [T, H, W, 3].
@@ -110,14 +120,12 @@ class DataSet:
         Raises:
             CorruptData: the bytes of a frame are not what was written.
         """
-        where = self._frames_of(video)
         out = np.empty((len(frames), self.height, self.width, 3), dtype=np.uint8)
-        for place, frame in enumerate(frames):
-            start, size = int(where.offset[frame]), int(where.size[frame])
-            data = lake.read_range(lake.join(self.uri, video.shard), start, size)
-            if zlib.crc32(data) != where.crc32[frame]:
-                raise _corrupt(video, f"frame {frame}", start, size)
-            out[place] = sample.decode_frame(data)
+        place = 0
+        for run in _runs(frames):
+            for jpeg in self._read_run(video, run):
+                out[place] = sample.decode_frame(jpeg)
+                place += 1
         return out
 
     def read_masks(self, video: Video, variant: int, frames: Sequence[int]) -> NDArray[np.uint8]:
@@ -135,43 +143,79 @@ class DataSet:
             out[place] = chunks[chunk][inside]
         return out
 
+    def _read_run(self, video: Video, frames: range) -> list[bytes]:
+        """The JPEGs of frames that follow each other: one read."""
+        parts = self._parts(video, frames)
+        start, wrong = parts[0].start, 0
+        for _ in self.files.tries(video.shard):
+            data = self.files.read(video.shard, start, parts[-1].end - start)
+            jpegs = [data[part.start - start : part.end - start] for part in parts]
+            sums = [zlib.crc32(jpeg) == part.crc32 for jpeg, part in zip(jpegs, parts, strict=True)]
+            if all(sums):
+                return jpegs
+            wrong = sums.index(False)
+        raise _corrupt(video, f"frame {frames[wrong]}", parts[wrong])
+
     def _read_chunk(self, video: Video, variant: int, chunk: int) -> NDArray[np.uint8]:
-        row = self._rows[video.id]
-        before = [size for sizes in row.chunk_bytes[:variant] for size in sizes]
-        start = row.masks_offset + sum(before) + sum(row.chunk_bytes[variant][:chunk])
-        size = row.chunk_bytes[variant][chunk]
-        data = lake.read_range(lake.join(self.uri, row.shard), start, size)
-        if zlib.crc32(data) != row.chunk_crc32[variant][chunk]:
-            first = chunk * sample.FRAMES_PER_CHUNK
-            raise _corrupt(video, f"mask {variant} from frame {first}", start, size)
-        count = sample.frames_of_chunk(chunk, row.frames)
-        return sample.decode_mask_chunk(data, count, self.height, self.width)
+        part = self._catalogue.chunk(video, variant, chunk)
+        for _ in self.files.tries(video.shard):
+            data = self.files.read(video.shard, part.start, part.size)
+            if zlib.crc32(data) == part.crc32:
+                count = sample.frames_of_chunk(chunk, video.frames)
+                return sample.decode_mask_chunk(data, count, self.height, self.width)
+        first = chunk * sample.FRAMES_PER_CHUNK
+        raise _corrupt(video, f"mask {variant} from frame {first}", part)
 
-    def _frames_of(self, video: Video) -> _Frames:
-        with self._lock:
-            if video.shard not in self._index:
-                self._index[video.shard] = self._read_index(video.shard)
-            return self._index[video.shard][video.id]
+    def _parts(self, video: Video, frames: range) -> list[_Part]:
+        """Where frames of a video are."""
+        assert 0 <= frames[0] <= frames[-1] < video.frames, (video.id, frames)
+        first = self._catalogue.first_frame[video.id]
+        rows = self._index(video.shard).slice(first + frames[0], len(frames))
+        return [
+            _Part(*row) for row in zip(*(rows[name].to_pylist() for name in _INDEX), strict=True)
+        ]
 
-    def _read_index(self, shard: str) -> dict[str, _Frames]:
-        name = shard.removeprefix("shards/").rsplit("-", 1)[0]
-        table = decode_index(self._payload(index_path(name)))
-        offset, size, crc32 = (table[c].to_numpy() for c in ("offset", "size", "crc32"))
-        found: dict[str, _Frames] = {}
-        first = 0
-        # Rows are in the order of the tar: the frames of a video follow each other.
-        for run in table["video"].combine_chunks().dictionary_encode().value_counts():
-            rows = slice(first, first + run["counts"].as_py())
-            found[run["values"].as_py()] = _Frames(offset[rows], size[rows], crc32[rows])
-            first = rows.stop
-        return found
+    def _index(self, shard: str) -> pa.Table:
+        """A row for each frame of a shard, in the order of its tar."""
+        # No lock: two threads may read the same one twice, but none waits for another's.
+        if shard not in self._indexes:
+            name = shard.removeprefix("shards/").rsplit("-", 1)[0]
+            index = _columns(self.files, index_path(name), _INDEX)
+            assert len(index) == self._catalogue.frames[shard], shard
+            self._indexes[shard] = index
+        return self._indexes[shard]
 
-    def _payload(self, path: str) -> bytes:
-        """A whole small file of the data set, checked against the manifest."""
-        data = lake.read_bytes(lake.join(self.uri, path))
-        if sha256(data).hexdigest() != self._manifest.payload[path].sha256:
-            raise CorruptData(f"{self.uri}/{path} is not the file its manifest names: verify it")
-        return data
+
+@final
+class _Catalogue:
+    """The videos that are there.
+
+    The catalogue has them, shard by shard, in the order of the tars; so the frames before a video
+    say where it begins in the index of its shard.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        table = table.filter(pc.equal(table["status"], OK)).combine_chunks()
+        self._chunks = table.select(_CHUNKS)
+        self._row: dict[str, int] = {}
+        self.first_frame: dict[str, int] = {}  # by video
+        self.frames: dict[str, int] = {}  # by shard
+        videos: dict[str, list[Video]] = {}
+        rates = {text: Fraction(text) for text in pc.unique(table["fps"]).to_pylist()}
+        columns = [table[name].to_pylist() for name in _VIDEO]
+        for row, (key, split, frames, fps, shard, kinds) in enumerate(zip(*columns, strict=True)):
+            video = Video(key, split, frames, rates[fps], shard, tuple(kinds))
+            videos.setdefault(split, []).append(video)
+            self._row[key] = row
+            self.first_frame[key] = self.frames.get(shard, 0)
+            self.frames[shard] = self.first_frame[key] + frames
+        self.videos = {split: tuple(those) for split, those in videos.items()}
+
+    def chunk(self, video: Video, variant: int, chunk: int) -> _Part:
+        """Where one chunk of masks is."""
+        offset, sizes, sums = (column[self._row[video.id]].as_py() for column in self._chunks)
+        before = sum(map(sum, sizes[:variant])) + sum(sizes[variant][:chunk])
+        return _Part(offset + before, sizes[variant][chunk], sums[variant][chunk])
 
 
 def read_clip(
@@ -185,22 +229,29 @@ def read_clip(
     """
     frames = dataset.read_frames(video, clip.frames)
     masks = dataset.read_masks(video, clip.variant, clip.frames)
-    return (frames[:, :, ::-1].copy() if clip.flip else frames), masks
+    mirrored = range(dataset.width)[::-1]
+    # Twice as fast as a copy of frames[:, :, ::-1].
+    return (frames.take(mirrored, axis=2) if clip.flip else frames), masks
 
 
-def _video(row: VideoRow) -> Video:
-    return Video(
-        id=row.id,
-        split=row.split,
-        frames=row.frames,
-        fps=Fraction(row.fps),
-        shard=row.shard,
-        mask_kinds=tuple(row.mask_kinds),
-    )
+def _columns(files: Files, path: str, names: Sequence[str]) -> pa.Table:
+    """Some columns of a parquet file of the data set."""
+    with files.open(path) as file:
+        return pq.ParquetFile(pa.BufferReader(file.read())).read(list(names), use_threads=False)
 
 
-def _corrupt(video: Video, what: str, start: int, size: int) -> CorruptData:
+def _runs(frames: Sequence[int]) -> Iterator[range]:
+    """Cut numbers in stretches that count up by one, none of them long."""
+    start = 0
+    for end in range(1, len(frames) + 1):
+        full = end - start == _FRAMES_PER_READ
+        if end == len(frames) or full or frames[end] != frames[end - 1] + 1:
+            yield range(frames[start], frames[end - 1] + 1)
+            start = end
+
+
+def _corrupt(video: Video, what: str, part: _Part) -> CorruptData:
     return CorruptData(
-        f"shard {video.shard}, video {video.id}, {what}: bytes {start} to {start + size} are not "
+        f"shard {video.shard}, video {video.id}, {what}: bytes {part.start} to {part.end} are not "
         "what was written; run `verify` and restore the shard"
     )

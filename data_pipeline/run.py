@@ -1,18 +1,30 @@
-"""Door: build a data set from videos, or check one.
+"""Door: build, check, look at, list and remove data sets.
 
 python data_pipeline/run.py shard --input VIDEO… --output URI --held-out ID…
 python data_pipeline/run.py verify URI
+python data_pipeline/run.py show URI
+python data_pipeline/run.py list LAKE
+python data_pipeline/run.py remove URI
 """
 
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
 
-from data_pipeline.build import build
-from data_pipeline.check import verify
-from data_pipeline.config import Command, ShardConfig, VerifyConfig
+from data_pipeline.config import (
+    Command,
+    ListConfig,
+    RemoveConfig,
+    ShardConfig,
+    ShowConfig,
+    VerifyConfig,
+)
 from data_pipeline.door import Refused, parse, print_json, run_door, say
-from data_pipeline.plan import MEGABYTE
+
+_MEGABYTE = 10**6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,22 +33,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(argv: Sequence[str]) -> int:
-    config: ShardConfig | VerifyConfig = parse(
+    config: Any = parse(
         Command,
         argv,
         prog="data_pipeline/run.py",
-        description="Build a data set from videos, or check one.",
+        description="Build, check, look at, list and remove data sets.",
     )
-    if isinstance(config, ShardConfig):
-        return _shard(config)
-    return _verify(config)
+    match config:
+        case ShardConfig():
+            return _shard(config)
+        case VerifyConfig():
+            return _verify(config)
+        case ShowConfig():
+            return _show(config)
+        case ListConfig():
+            return _list(config)
+        case _:
+            return _remove(config)
+
+
+def _room(name: str) -> Any:
+    """A module of this room, loaded when it is needed: Ray and MLflow take seconds."""
+    return import_module(f"data_pipeline.{name}")
 
 
 def _shard(config: ShardConfig) -> int:
     began = time.monotonic()
-    built = build(config)
+    built = _room("build").build(config)
     state = "already there" if built.already_there else "written"
-    size = f"{built.videos} videos, {built.frames} frames, {built.bytes / MEGABYTE:.1f} MB"
+    size = f"{built.videos} videos, {built.frames} frames, {built.bytes / _MEGABYTE:.1f} MB"
     say(f"{built.uri}: {state}, {size}\ndigest {built.digest}")
     if config.json:
         print_json(
@@ -55,7 +80,7 @@ def _shard(config: ShardConfig) -> int:
 
 def _verify(config: VerifyConfig) -> int:
     began = time.monotonic()
-    checked = verify(config.uri)
+    checked = _room("check").verify(config.uri)
     for difference in checked.differences:
         say(difference)
     if not checked.differences:
@@ -74,6 +99,43 @@ def _verify(config: VerifyConfig) -> int:
     if checked.differences:
         raise Refused(f"{checked.uri} differs from its manifest in {len(checked.differences)} ways")
     return 0
+
+
+def _show(config: ShowConfig) -> int:
+    room = _room("show")
+    shown = room.show(config)
+    say(room.text(shown))
+    if config.json:
+        print_json(asdict(shown))
+    return 0
+
+
+def _list(config: ListConfig) -> int:
+    room = _room("listing")
+    found = room.list_data_sets(config.lake)
+    say(room.table(found) if found else f"{config.lake}: no data sets")
+    if config.json:
+        print_json({"lake": config.lake, "data_sets": [asdict(one) for one in found]})
+    return 0
+
+
+def _remove(config: RemoveConfig) -> int:
+    room = _room("remove")
+    if config.older_than is None:
+        removed = room.remove_data_set(config, _references)
+    else:
+        removed = room.remove_abandoned(config)
+    done = "would remove" if config.dry_run else "removed"
+    for what in removed.removed:
+        say(f"{done} {what}")
+    say(f"{done} {removed.files} files, {removed.bytes / _MEGABYTE:.1f} MB")
+    if config.json:
+        print_json({**asdict(removed), "dry_run": config.dry_run})
+    return 0
+
+
+def _references(tracking_uri: str, digest: str) -> tuple[str, ...]:
+    return tuple(_room("references").references(tracking_uri, digest))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ class Tally:
 @contextmanager
 def tally(shown: Progress) -> Iterator[Tally]:
     """Count what tasks tell, and show it: videos, frames per second, bytes, rejected."""
-    ledger: Any = ray.remote(num_cpus=0)(_Ledger).remote()
+    # It may lose its node; then it counts from nothing again.
+    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    ledger: Any = lasting(_Ledger).remote()
     watcher = _Watcher(ledger, shown)
     watcher.start()
     try:

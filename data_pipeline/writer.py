@@ -10,6 +10,7 @@ import json
 import tarfile
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,12 +20,14 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from data_pipeline import lake, manifest, masks, sample
-from data_pipeline.canonical import canonical_json, sha256_of_json
+from data_pipeline.canonical import canonical_json
 from data_pipeline.catalogue import OK, REJECTED, FrameRow, VideoRow, encode_index, index_path
 from data_pipeline.manifest import File
+from data_pipeline.object_masks import NoObject, object_mask_frames
 from data_pipeline.plan import Shard
+from data_pipeline.sources.annotations import annotations
 from data_pipeline.sources.read import jpegs
-from data_pipeline.sources.record import BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.sources.record import Annotated, BadVideoError, Limits, Seen, SourceVideo
 from data_pipeline.tally import Tally
 
 _BLOCK = 512  # of a tar
@@ -46,27 +49,21 @@ class Task:
     """Kind of each mask variant."""
     limits: Limits
     """What a video may cost."""
-    donors: dict[str, tuple[SourceVideo, ...]]
-    """Video id -> annotated videos of its split to take object masks from, first choice first."""
+    donors: dict[str, tuple[Annotated, ...]]
+    """Video id -> other videos of its split to take object masks from, first choice first."""
 
-    @property
-    def key(self) -> str:
-        """Names what is to be written, and nothing else."""
-        return sha256_of_json(asdict(self))[:16]
-
-    @property
-    def note(self) -> str:
-        """Path of the note that the shard is done, below the data set."""
-        return f"{manifest.STAGING}/{self.shard.name}-{self.key}.json"
-
-    def to_row(self, output: str) -> dict[str, Any]:
-        """As a row of a Ray data set: JSON, because Arrow would reshape nested records."""
-        return {"task": json.dumps(asdict(self)), "output": output}
+    def encode(self) -> "Order":
+        """As it travels to a worker: small, because a plan may have a million videos."""
+        # `asdict` copies deeply and takes ten times as long.
+        text = json.dumps(self, default=_fields).encode()
+        key = hashlib.sha256(text).hexdigest()[:16]
+        note = f"{manifest.STAGING}/{self.shard.name}-{key}.json"
+        return Order(self.shard.name, len(self.shard.videos), note, zlib.compress(text, level=1))
 
     @staticmethod
-    def from_row(row: dict[str, Any]) -> "Task":
-        """Read what `to_row` made."""
-        value = json.loads(row["task"])
+    def decode(data: bytes) -> "Task":
+        """Read `Order.data`."""
+        value = json.loads(zlib.decompress(data))
         shard = value.pop("shard")
         videos = tuple(SourceVideo(**video) for video in shard["videos"])
         return Task(
@@ -74,11 +71,25 @@ class Task:
             kinds=tuple(value.pop("kinds")),
             limits=Limits(**value.pop("limits")),
             donors={
-                video: tuple(SourceVideo(**donor) for donor in donors)
+                video: tuple(Annotated(**donor) for donor in donors)
                 for video, donors in value.pop("donors").items()
             },
             **value,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task, packed."""
+
+    shard: str
+    """Name in the plan."""
+    videos: int
+    """To write."""
+    note: str
+    """Path of the note that the shard is done, below the data set; names all of the task."""
+    data: bytes
+    """For `Task.decode`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +118,11 @@ class Written:
             videos=tuple(VideoRow(**video) for video in value.pop("videos")),
             **value,
         )
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a slotted dataclass."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 class Tar:
@@ -148,7 +164,7 @@ MOST_DEATHS = 3
 
 
 def write_shard(task: Task, output: str, told: Tally) -> Written:
-    """Write one shard below `output`, the URI of the data set, and the note that it is done.
+    """Write one shard below `output`, the URI of the data set.
 
     Raises:
         UserError: the place cannot be written to.
@@ -161,9 +177,7 @@ def write_shard(task: Task, output: str, told: Tally) -> Written:
             for video in task.shard.videos:
                 contents.add(video)
             contents.tar.close()
-        written = _upload(local, contents, output)
-    lake.write_bytes(lake.join(output, task.note), written.encode())
-    return written
+        return _upload(local, contents, output)
 
 
 def _upload(local: Path, contents: "_Contents", output: str) -> Written:
@@ -270,8 +284,29 @@ def _masks(
     """All mask variants of one video, packed; object masks only where an object is found."""
     variants: list[sample.Variant] = []
     sequences: list[Iterator[NDArray[uint8]]] = []
+    donors = deque(task.donors.get(video.id, ()))
     for index, kind in enumerate(task.kinds):
         seed = masks.variant_seed(task.seed, video.id, index)
-        variants.append(sample.Variant(kind, seed))
-        sequences.append(masks.mask_frames(kind, seed, frames, task.height, task.width))
+        if kind != masks.OBJECT:
+            variants.append(sample.Variant(kind, seed))
+            sequences.append(masks.mask_frames(kind, seed, frames, task.height, task.width))
+        elif found := _object(donors, seed, frames, task):
+            variants.append(sample.Variant(kind, seed, found[0]))
+            sequences.append(found[1])
     return variants, sample.encode_masks(sequences)
+
+
+def _object(
+    donors: deque[Annotated], seed: int, frames: int, task: Task
+) -> tuple[str, Iterator[NDArray[uint8]]] | None:
+    """Donor's id and its object's masks; the next variant begins with the donor after it."""
+    for _ in range(len(donors)):
+        donor = donors[0]
+        donors.rotate(-1)
+        try:
+            labels = annotations(donor, task.limits)
+            found = object_mask_frames(labels, seed, frames, task.height, task.width)
+        except (NoObject, BadVideoError):
+            continue
+        return donor.id, found
+    return None

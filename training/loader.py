@@ -1,9 +1,9 @@
 """Clips in their order, a share of each global batch for this rank, read ahead by threads.
 
-B clips of this rank's share, T frames, H x W frame. The whole state is one integer: the position of
-the next global batch.
+The whole state is one integer: the position of the next global batch.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +20,7 @@ from training.batch import Batch, to_tensors
 _THREADS = 2  # decoding a clip takes milliseconds and lets go of the interpreter lock
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+_Asked = tuple[list[Future[Pixels]], list[float]]
 
 
 def share(position: int, batch_clips: int, rank: int, world: int) -> list[tuple[int, float]]:
@@ -33,7 +34,7 @@ def share(position: int, batch_clips: int, rank: int, world: int) -> list[tuple[
 
 
 class Loader:
-    """Endless batches from a position on; close it, or use it in a `with` block.
+    """Endless batches from a position on; its threads end with its `with` block.
 
     Args:
         data_set: opened in this process.
@@ -79,22 +80,29 @@ class Loader:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches in order, whichever clip was read first."""
-        ahead: deque[tuple[list[Future[Pixels]], list[float]]] = deque()
-        while True:
-            while len(ahead) < self._batches_ahead:
-                wanted = share(self._position, self._batch_clips, self._rank, self._world)
-                reads = [self._threads.submit(self._read, position) for position, _ in wanted]
-                ahead.append((reads, [weight for _, weight in wanted]))
-                self._position += self._batch_clips
-            reads, weights = ahead.popleft()
-            clips = [to_tensors(*read.result()) for read in reads]
-            yield Batch(
-                torch.stack([frames for frames, _ in clips]),
-                torch.stack([masks for _, masks in clips]),
-                torch.tensor(weights),
-            )
+        """Batches in order, whichever clip was read first; an error comes in its clip's turn."""
+        ahead: deque[_Asked] = deque()
+        for position in itertools.count(self._position, self._batch_clips):
+            ahead.append(self._ask(position))
+            if len(ahead) == self._batches_ahead:
+                # Nothing here holds on to a batch that was given away.
+                yield _batch(*ahead.popleft())
+
+    def _ask(self, position: int) -> _Asked:
+        """Have the threads read this rank's share of the batch at `position`."""
+        wanted = share(position, self._batch_clips, self._rank, self._world)
+        reads = [self._threads.submit(self._read, place) for place, _ in wanted]
+        return reads, [weight for _, weight in wanted]
 
     def _read(self, position: int) -> Pixels:
         clip = self._order.clip(position)
         return read_clip(self._data_set, self._videos[clip.video], clip)
+
+
+def _batch(reads: list[Future[Pixels]], weights: list[float]) -> Batch:
+    clips = [to_tensors(*read.result()) for read in reads]
+    return Batch(
+        torch.stack([frames for frames, _ in clips]),
+        torch.stack([masks for _, masks in clips]),
+        torch.tensor(weights),
+    )

@@ -1,14 +1,37 @@
 """The inputs of a build -> its video records, sorted by id."""
 
 from data_pipeline.config import ShardConfig
-from data_pipeline.sources import video_files
+from data_pipeline.sources import frame_folders, ids, splits, video_files, zips
 from data_pipeline.sources.record import SourceVideo
 
 
 def find_videos(config: ShardConfig) -> tuple[SourceVideo, ...]:
     """Look at the inputs without reading frames; needs a Ray session.
 
+    A video that is seen to be unusable is among them, with the reason in `bad`.
+
     Raises:
-        UserError: an input cannot be used at all.
+        UserError: an input is not what `--source` says, two videos have one id, or the splits
+            cannot be made.
+        TransientError: a store does not answer.
     """
-    return video_files.find(config.input, config.held_out)
+    lists = splits.read_lists(config.split_lists)
+    return splits.assign(
+        ids.in_order(_found(config)),
+        held_out=config.held_out,
+        test_share=config.test_share,
+        seed=config.seed,
+        lists=lists,
+    )
+
+
+def _found(config: ShardConfig) -> list[SourceVideo]:
+    match config.source:
+        case "youtube-vos":
+            return frame_folders.find_youtube_vos(config.input)
+        case "davis":
+            return frame_folders.find_davis(config.input)
+        case "sttn-layout":
+            return zips.find(config.input)
+        case "videos":
+            return video_files.find(config.input, config.max_frames)

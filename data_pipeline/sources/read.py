@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 
-from data_pipeline.sources import video_files
-from data_pipeline.sources.record import Limits, Seen, SourceVideo
+from data_pipeline.sources import frame_folders, video_files, zips
+from data_pipeline.sources.record import BadVideoError, Limits, Seen, SourceVideo
 
 
 def jpegs(
     video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
 ) -> Iterator[bytes]:
     """The frames of a video as JPEGs of [height, width], one at a time.
+
+    A stored picture that is such a JPEG already keeps its bytes.
 
     Args:
         video: which.
@@ -22,4 +24,7 @@ def jpegs(
         BadVideoError: the video cannot be used.
         TransientError: its store does not answer.
     """
-    return video_files.jpegs(video, width, height, limits, seen)
+    if video.bad:
+        raise BadVideoError(video.bad)
+    readers = {"folder": frame_folders.jpegs, "zip": zips.jpegs, "file": video_files.jpegs}
+    yield from readers[video.kind](video, width, height, limits, seen)

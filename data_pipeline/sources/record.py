@@ -47,6 +47,20 @@ class SourceVideo:
     """Why it cannot be used, where that is known already; "" for a video worth trying."""
 
 
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """Where the annotated objects of a video are: no more than a mask needs."""
+
+    id: str
+    """Of the video."""
+    uri: str
+    """Of the folder of its frames: an annotation's place is that of the frame of its name."""
+    name: str
+    """Of that folder, below the input."""
+    annotations: str
+    """URI of the folder of its label pictures, named like the frames."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a video may cost; beyond that it is refused. All part of a data set's settings."""

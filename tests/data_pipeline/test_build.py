@@ -95,10 +95,10 @@ def test_members_have_fixed_metadata_and_order(built):
     (shard,) = Path(built.uri).glob("shards/test-*.tar")
     with tarfile.open(shard) as tar:
         members = tar.getmembers()
-    assert [m.name for m in members[:3]] == [
-        "video-0.meta.json",
+    assert [m.name for m in members[-3:]] == [
+        "video-0.f00039.jpg",
         "video-0.masks.bits.zst",
-        "video-0.f00000.jpg",
+        "video-0.meta.json",
     ]
     assert {(m.mtime, m.uid, m.gid, m.mode, m.uname, m.gname) for m in members} == {
         (0, 0, 0, 0o644, "", "")
@@ -161,17 +161,57 @@ def test_other_content_is_refused(own, videos, tmp_path):
         shard_tiny(own.uri, [videos[0], other, videos[2]])
 
 
-def test_goes_on_where_a_run_was_killed(own, videos):
-    root = Path(own.uri)
-    (root / manifest.MANIFEST).unlink()
-    (root / "shards" / "train-00007-0123abcd.tar").write_bytes(b"of another plan")
-    (root / "shards" / ".train-00000-0123abcd.tar.77aa.part").write_bytes(b"half")
+class Interrupted(Exception):
+    """Ends a build just before its manifest."""
+
+
+@pytest.fixture
+def unfinished(tmp_path, videos, monkeypatch):
+    """A data set that lacks nothing but its manifest."""
+
+    def stop(_uri, _made):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_pipeline.build.manifest.create", stop)
+        with pytest.raises(Interrupted):
+            shard_tiny(tmp_path / "v1", videos)
+    return tmp_path / "v1"
+
+
+def times_of(root):
+    return {path.name: path.stat().st_mtime_ns for path in root.glob("shards/*.tar")}
+
+
+def test_goes_on_where_a_run_was_interrupted(unfinished, own, videos):
     with pytest.raises(UserError, match=r"has no manifest\.json"):
-        DataSet.open(own.uri)
-    again = shard_tiny(own.uri, videos)
+        DataSet.open(str(unfinished))
+    before = times_of(unfinished)
+    (unfinished / "shards" / "train-00007-0123abcd.tar").write_bytes(b"of another plan")
+    (unfinished / "shards" / ".train-00000-0123abcd.tar.77aa.part").write_bytes(b"half")
+    again = shard_tiny(unfinished, videos)
+    assert (again.digest, again.already_there) == (own.digest, False)
+    assert verify(again.uri).differences == ()
+    assert times_of(unfinished) == before
+    assert not any(manifest.is_work(name) for name in files_of(again.uri))
+
+
+def test_what_an_interrupted_run_left_is_not_believed_blindly(unfinished, own, videos):
+    before = times_of(unfinished)
+    test, *train = sorted(unfinished.glob("shards/*.tar"))
+    test.unlink()
+    train[0].write_bytes(train[0].read_bytes()[:-512])
+    again = shard_tiny(unfinished, videos)
     assert again.digest == own.digest
-    assert not again.already_there
-    assert verify(own.uri).differences == ()
+    assert verify(again.uri).differences == ()
+    changed = {n for n, t in times_of(unfinished).items() if before[n] != t}
+    assert changed == {test.name, train[0].name}
+
+
+def test_an_interrupted_run_with_other_settings_is_started_anew(unfinished, videos, tmp_path):
+    again = shard_tiny(unfinished, videos, seed=1)
+    assert again.digest == shard_tiny(tmp_path / "v2", videos, seed=1).digest
+    assert verify(again.uri).differences == ()
 
 
 def test_files_of_somebody_else_are_left_alone(tmp_path, videos):
@@ -181,27 +221,69 @@ def test_files_of_somebody_else_are_left_alone(tmp_path, videos):
     assert files_of(tmp_path) == {"thesis.tex"}
 
 
-@pytest.mark.parametrize("damage", ["noise", "short"])
-def test_a_video_that_cannot_be_decoded_leaves_nothing(tmp_path, videos, damage, capsys):
-    bad = write_video(tmp_path / "bad.mp4", frames=30, seed=5)
-    data = bytearray(bad.read_bytes())
-    if damage == "noise":
-        start = data.index(b"mdat") + 4
-        end = data.index(b"moov")
+@pytest.fixture(params=["noise", "short"])
+def bad(request, tmp_path):
+    path = write_video(tmp_path / "bad.mp4", frames=30, seed=5)
+    data = bytearray(path.read_bytes())
+    if request.param == "noise":
+        start, end = data.index(b"mdat") + 4, data.index(b"moov")
         data[start + 800 : end - 4] = np.random.default_rng(0).bytes(end - 4 - start - 800)
     else:
         data = data[: len(data) // 2]
-    bad.write_bytes(data)
+    path.write_bytes(data)
+    return path
+
+
+def test_too_many_bad_videos_and_nothing_is_committed(tmp_path, videos, bad, capsys):
     output = tmp_path / "lake" / "v1"
     inputs = [str(path) for path in [*videos, bad]]
     code = run.main(["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"])
     out, err = capsys.readouterr()
-    assert code == 2
+    assert code == 1
     assert out == ""
     last = err.splitlines()[-1]
-    assert last.startswith(f"error: {bad} ")
-    assert "nothing was written" in last
-    assert not output.exists() or not files_of(output)
+    assert last.startswith("refused: 1 of 4 videos cannot be used (bad.mp4 ")
+    assert "more than --max-rejected 0.01 allows: nothing was committed" in last
+    assert not manifest.exists(str(output))
+    # What is done is kept: allowing it is quick.
+    before = times_of(output)
+    argv = ["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"]
+    assert run.main([*argv, "--max-rejected", "0.25", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (value["videos"], value["rejected"]) == (3, 1)
+    assert before.items() <= times_of(output).items()
+
+
+def test_a_bad_video_is_in_the_catalogue_with_its_reason(tmp_path, videos, bad):
+    one, two = (
+        shard_tiny(tmp_path / name, [*videos, bad], max_rejected=0.3, workers=workers)
+        for name, workers in (("a", 1), ("b", 2))
+    )
+    assert one.digest == two.digest
+    assert (one.videos, one.rejected) == (3, 1)
+    rows = pq.read_table(Path(one.uri) / "catalogue.parquet").to_pylist()
+    (row,) = [row for row in rows if row["status"] == "rejected"]
+    assert (row["id"], row["frames"], row["shard"]) == ("bad", 0, "")
+    assert row["reason"]
+    assert set(manifest.load(one.uri).provenance["rejected"]) == {"bad"}
+    assert "bad" not in {
+        video.id for split in ("train", "test") for video in DataSet.open(one.uri).videos(split)
+    }
+    assert verify(one.uri).differences == ()
+
+
+def test_a_video_that_is_too_short_is_left_out(tmp_path, videos):
+    built = shard_tiny(tmp_path / "v1", videos, min_frames=10, max_rejected=0.5)
+    rows = pq.read_table(Path(built.uri) / "catalogue.parquet").to_pylist()
+    reasons = {row["id"]: row["reason"] for row in rows if row["reason"]}
+    assert reasons == {"video-2": "has 9 frames, fewer than 10"}
+
+
+def test_parents_are_kept_with_their_digests(own, videos, tmp_path):
+    child = shard_tiny(tmp_path / "v2", videos, seed=3, parents=(own.uri,))
+    assert manifest.load(child.uri).provenance["parents"] == {own.uri: own.digest}
+    with pytest.raises(UserError, match="no data set at"):
+        shard_tiny(tmp_path / "v3", videos, parents=(str(tmp_path / "nowhere"),))
 
 
 def test_json_of_the_door(tmp_path, videos, capsys):

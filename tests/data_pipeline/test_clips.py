@@ -27,18 +27,49 @@ def test_every_epoch_has_every_video_once(counts, seed, window, epoch):
     assert sorted(videos) == list(range(total))
 
 
+def spans(clips, epoch=0):
+    """First and last place of each shard in an epoch, [shards, 2]."""
+    total = len(clips.shards)
+    shards = [clips.shards[clips.clip(epoch * total + i).video] for i in range(total)]
+    names = set(shards)
+    return np.array([[shards.index(n), total - 1 - shards[::-1].index(n)] for n in names])
+
+
 @given(shard_counts, st.integers(0, 2**40), st.integers(1, 9))
 def test_a_window_touches_no_more_shards_than_it_may(counts, seed, window):
-    clips = order(counts, seed=seed, window=window)
-    total = sum(counts)
-    runs = [clips.shards[clips.clip(i).video] for i in range(total)]
-    seen: list[set[str]] = [set()]
-    for shard in runs:
-        if shard not in seen[-1] and len(seen[-1]) == window:
-            seen.append(set())
-        seen[-1].add(shard)
-    # Windows do not share shards: once left, a shard is not needed again in this epoch.
-    assert sum(len(shards) for shards in seen) == len(counts)
+    first, last = spans(order(counts, seed=seed, window=window)).T
+    for place in range(sum(counts)):
+        assert ((first <= place) & (place <= last)).sum() <= window
+
+
+@pytest.mark.parametrize(("shards", "window"), [(9, 8), (10, 4), (17, 16), (5, 3)])
+def test_no_window_is_a_small_rest(shards, window):
+    # 30 videos a shard: a shard that is mixed with others is spread over more places than that.
+    first, last = spans(order([30] * shards, window=window)).T
+    assert (last - first + 1).min() > 30
+
+
+def sharing(clips, epochs=2, batch=8):
+    """Mean share of pairs in a batch that come from one shard."""
+    total = len(clips.shards)
+    shard = np.unique(clips.shards, return_inverse=True)[1]
+    videos = [clips.clip(i).video for i in range(epochs * total // batch * batch)]
+    batches = shard[videos].reshape(-1, batch)
+    pairs = [(batches[:, i] == batches[:, j]) for i in range(batch) for j in range(i)]
+    return float(np.mean(pairs))
+
+
+def test_the_default_window_mixes_well():
+    # Of a set like YouTube-VOS, 54 shards of 64 videos. All mixed, two clips of a batch share a
+    # shard with chance 1/54; with a window of 8 shards with chance 1/8, 6.75 times as often.
+    counts = [64] * 54
+    whole = sharing(order(counts, window=54))
+    assert whole == pytest.approx(1 / 54, rel=0.15)
+    assert sharing(order(counts, window=8)) / whole < 8
+    # Where a video comes says little about where it comes in the next epoch.
+    clips = order(counts, window=8)
+    places = np.argsort([[clips.clip(e * 3456 + i).video for i in range(3456)] for e in range(2)])
+    assert abs(np.corrcoef(places)[0, 1]) < 0.3
 
 
 @given(st.integers(1, 16), st.integers(1, 4), st.integers(0, 50))

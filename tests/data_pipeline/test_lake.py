@@ -1,4 +1,15 @@
+import errno
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -106,3 +117,362 @@ def test_absolute(monkeypatch, tmp_path):
     assert lake.absolute("s3://bucket/a/") == "s3://bucket/a"
     with pytest.raises(UserError, match=r"'s4' \(did you mean 's3'\?\)"):
         lake.absolute("s4://bucket/a")
+
+
+def test_entries_have_sizes_and_times(place):
+    before = time.time()
+    lake.write_bytes(lake.join(place, "b", "2"), b"four")
+    lake.write_bytes(lake.join(place, "a"), b"")
+    assert [(e.name, e.size) for e in lake.list_entries(place)] == [("a", 0), ("b/2", 4)]
+    # S3 tells whole seconds.
+    assert all(before - 1 <= e.modified <= time.time() for e in lake.list_entries(place))
+    assert lake.list_entries(lake.join(place, "a")) == []
+    assert lake.exists(lake.join(place, "b"))
+    assert not lake.exists(lake.join(place, "b", "3"))
+
+
+def test_a_link_is_listed_when_it_leads_to_a_file(tmp_path):
+    outside = tmp_path / "outside"
+    lake.write_bytes(str(outside / "file"), b"12345")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "file").symlink_to(outside / "file")
+    (inside / "folder").symlink_to(outside)
+    (inside / "up").symlink_to(inside)
+    (inside / "itself").symlink_to(inside / "itself")
+    (inside / "nowhere").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "door").symlink_to(inside)
+    assert [(e.name, e.size) for e in lake.list_entries(str(inside))] == [("file", 5)]
+    assert lake.list_files(str(tmp_path / "door")) == ["file"]
+
+
+def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
+    place = lake.join(s3, tmp_path.name)
+    for number in range(7):
+        lake.write_bytes(lake.join(place, str(number)), b"x")
+    pages = []
+
+    def by_threes(uri, method, **asked):
+        pages.append(asked.get("ContinuationToken"))
+        return ask(uri, method, **asked, MaxKeys=3)
+
+    ask = lake._request
+    monkeypatch.setattr(lake, "_request", by_threes)
+    assert lake.list_files(place) == list("0123456")
+    assert len(set(pages)) == 3
+
+
+def test_a_local_copy(place):
+    uri = lake.join(place, "video.mp4")
+    lake.write_bytes(uri, b"frames")
+    with lake.local_copy(uri) as path:
+        assert path.name == "video.mp4"
+        assert path.read_bytes() == b"frames"
+        assert (str(path) == uri) == (not uri.startswith("s3://"))
+    assert path.exists() == (not uri.startswith("s3://"))
+
+
+def test_positioned_reads_in_threads(place):
+    uri = lake.join(place, "data")
+    data = random.Random(0).randbytes(100_000)
+    lake.write_bytes(uri, data)
+
+    def right(start):
+        return lake.read_range(uri, start, 500) == data[start : start + 500]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, range(0, 100_500, 2000)))
+
+
+def test_files_of_many_pieces(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(lake, "_PIECE", 5 * 2**20)  # S3 takes no smaller parts
+    data = random.Random(0).randbytes(11 * 2**20)
+    local, back, uri = tmp_path / "local", tmp_path / "back", lake.join(place, "a.tar")
+    local.write_bytes(data)
+    lake.upload(local, uri)
+    assert [(e.name, e.size) for e in lake.list_entries(place)] == [("a.tar", len(data))]
+    lake.download(uri, back)
+    assert back.read_bytes() == data
+    assert lake.read_bytes(uri) == data
+
+
+def test_pieces_of_two_versions_are_never_joined(s3, tmp_path, monkeypatch):
+    monkeypatch.setattr(lake, "_PIECE", 10)
+    uri = lake.join(s3, tmp_path.name)
+    lake._request(uri, "put_object", Bucket="bucket", Key=tmp_path.name, Body=b"a" * 25)
+    pieces = lake._pieces(uri)
+    next(pieces)
+    lake._request(uri, "put_object", Bucket="bucket", Key=tmp_path.name, Body=b"b" * 25)
+    with pytest.raises(lake.TransientError, match="was replaced while it was read"):
+        next(pieces)
+
+
+def test_what_came_through_is_looked_at(s3, tmp_path, monkeypatch):
+    (tmp_path / "local").write_bytes(b"whole")
+    monkeypatch.setattr(lake, "_request", lambda *_, **__: {"ContentLength": 3})
+    with pytest.raises(lake.TransientError, match="3 bytes came through of 5"):
+        lake.upload(tmp_path / "local", lake.join(s3, tmp_path.name))
+
+
+@pytest.mark.parametrize("write", ["create_bytes", "write_bytes", "upload"])
+def test_bytes_are_on_the_disk_before_a_name_is(tmp_path, monkeypatch, write):
+    happened = []
+
+    def noting(name, call):
+        def note(*args):
+            happened.append(name)
+            return call(*args)
+
+        return note
+
+    for thing, name in ((os, "fsync"), (os, "link"), (Path, "replace")):
+        monkeypatch.setattr(thing, name, noting(name, getattr(thing, name)))
+    WRITES[write](tmp_path / "out")
+    # The bytes, the name of the file, and then the folder that holds the name.
+    assert happened in (["fsync", "link", "fsync"], ["fsync", "replace", "fsync"])
+
+
+def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
+    link = os.link
+
+    def twice(source, target):
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    lake.create_bytes(str(tmp_path / "a"), b"x")
+    with pytest.raises(FileExistsError):
+        lake.create_bytes(str(tmp_path / "a"), b"y")
+    assert lake.read_bytes(str(tmp_path / "a")) == b"x"
+
+
+def test_only_empty_folders_go(tmp_path):
+    for name in ("a/b/1", "a/2", "c/3"):
+        lake.write_bytes(str(tmp_path / "v1" / name), b"x")
+    lake.remove_files(str(tmp_path / "v1"), ["a/b/1", "c/3", "c/none"])
+    assert sorted(p.name for p in (tmp_path / "v1").iterdir()) == ["a"]
+    assert [p.name for p in (tmp_path / "v1" / "a").iterdir()] == ["2"]
+
+
+def source(folder):
+    folder.mkdir(exist_ok=True)
+    (folder / "source").write_bytes(b"x" * 100_000)
+    return folder / "source"
+
+
+# Each function that writes to disk, given where to.
+WRITES = {
+    "create_bytes": lambda to: lake.create_bytes(str(to), b"x" * 100_000),
+    "write_bytes": lambda to: lake.write_bytes(str(to), b"x" * 100_000),
+    "upload": lambda to: lake.upload(source(Path(tempfile.mkdtemp())), str(to)),
+    "download": lambda to: lake.download(str(source(Path(tempfile.mkdtemp()))), to),
+}
+NO_PLACE = "cannot be written .*: give a place you may write to"
+NO_ROOM = "the disk is full .*: free some space and run the same command again"
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory, monkeypatch):
+    """Where temporary files go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (errno.EROFS, UserError, NO_PLACE),
+        (errno.EACCES, UserError, NO_PLACE),
+        (errno.EPERM, UserError, NO_PLACE),
+        (errno.ENOSPC, lake.DiskFull, NO_ROOM),
+        (errno.EDQUOT, lake.DiskFull, NO_ROOM),
+        (errno.EIO, lake.TransientError, "does not answer properly"),
+    ],
+)
+def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, write, number, kind, says):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(kind, match=says) as found:
+        WRITES[write](tmp_path / "d" / "out")
+    assert "\n" not in str(found.value)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_file_where_a_folder_has_to_be(tmp_path, write):
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("file/out", "file/deeper/out"):
+        with pytest.raises(UserError, match=NO_PLACE):
+            WRITES[write](tmp_path / name)
+
+
+def test_a_folder_where_a_file_has_to_be(tmp_path):
+    with pytest.raises(UserError, match=NO_PLACE):
+        lake.write_bytes(str(tmp_path), b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [("size=64k", "DiskFull .*" + NO_ROOM), ("ro", "UserError .*" + NO_PLACE)]
+)
+def test_a_real_disk_that_takes_nothing(tmp_path, options, says):
+    """On a file system of its own, mounted where only the process under test sees it."""
+    code = (
+        "import sys; from data_pipeline import lake; to = sys.argv[1]\n"
+        "try: lake.write_bytes(to + '/a/b', bytes(100_000))\n"
+        "except Exception as error: print(type(error).__name__, error, lake.list_files(to))"
+    )
+    mount = f"mount -t tmpfs -o {options} tmpfs {tmp_path}"
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    if subprocess.run([*alone, mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets no user mount a file system")
+    script = f'{mount}; exec "$@"'
+    said = subprocess.run(
+        [*alone, script, "sh", sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(says + r" \[\]\n", said.stdout)
+
+
+def test_what_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(lake.TransientError, match="does not answer properly"):
+        lake.read_bytes("/proc/self/mem")  # its first page cannot be read: EIO
+
+    def fail(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for thing, name, call in (
+        (Path, "open", lambda: lake.read_bytes(str(tmp_path / "a"))),
+        (Path, "open", lambda: lake.upload(tmp_path / "a", str(tmp_path / "b"))),
+        (Path, "stat", lambda: lake.read_range(str(tmp_path / "a"), 0, 1)),
+        (Path, "stat", lambda: lake.exists(str(tmp_path / "a"))),
+        (os, "scandir", lambda: lake.list_entries(str(tmp_path))),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(thing, name, fail)
+            with pytest.raises(UserError, match=r"cannot be read \(Permission denied\): give"):
+                call()
+
+
+@pytest.fixture
+def elsewhere(s3, monkeypatch):  # noqa: ARG001 (its variables are put back first)
+    """Ask S3 with other variables for the time of a test; None takes one away."""
+
+    def change(**variables):
+        for name, value in variables.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        lake._s3().clear_instance_cache()
+
+    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 0.5)
+    yield change
+    monkeypatch.undo()
+    lake._s3().clear_instance_cache()
+
+
+# Each function that asks S3.
+ASKS = {
+    "exists": lake.exists,
+    "read_bytes": lake.read_bytes,
+    "read_range": lambda uri: lake.read_range(uri, 0, 1),
+    "list_files": lake.list_files,
+    "create_bytes": lambda uri: lake.create_bytes(uri, b""),
+    "write_bytes": lambda uri: lake.write_bytes(uri, b""),
+    "remove": lake.remove,
+}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_no_such_bucket(s3, ask):  # noqa: ARG001 (asks that server)
+    with pytest.raises(UserError, match="there is no bucket 'buckte': make it, or check the URI"):
+        ASKS[ask]("s3://buckte/a")
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///a"])
+def test_no_bucket_in_a_uri(uri):
+    for ask in (lake.absolute, *ASKS.values()):
+        with pytest.raises(UserError, match=r"names no bucket: give s3://bucket/key"):
+            ask(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3:/bucket/a", "s3:bucket/a", "file:/a"])
+def test_a_scheme_without_its_slashes(uri):
+    with pytest.raises(UserError, match=r"is no URI: give a path or s3://bucket/key"):
+        lake.absolute(uri)
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind", "says"),
+    [
+        (
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+            UserError,
+            "no credentials for S3 .*: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            {"AWS_SECRET_ACCESS_KEY": None},
+            UserError,
+            "no credentials for S3 .*: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        ({"AWS_ENDPOINT_URL": "localhost:1"}, UserError, "AWS_ENDPOINT_URL is as http://host:port"),
+        ({"AWS_PROFILE": "nobody"}, UserError, "nobody.*check the URI and the AWS_ variables"),
+        (
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            lake.TransientError,
+            "Could not connect .*127.0.0.1:9/.*: check AWS_ENDPOINT_URL and the network",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ask", ["exists", "create_bytes"])
+def test_settings_that_lead_nowhere(elsewhere, tmp_path, ask, variables, kind, says):
+    alone = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    alone["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
+    elsewhere(**alone, **variables)
+    with pytest.raises(kind, match=says) as found:
+        ASKS[ask]("s3://bucket/a")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
+def test_credentials_that_are_refused(elsewhere, code):
+    class Refuse(BaseHTTPRequestHandler):
+        def answer(self):
+            self.send_response(403)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(f"<Error><Code>{code}</Code></Error>".encode())
+
+        # http.server calls these.
+        do_GET = do_HEAD = do_PUT = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        elsewhere(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_address[1]}")
+        for name, ask in ASKS.items():
+            # The answer to a HEAD has no body that could say why.
+            why = "403" if name == "exists" else code
+            with pytest.raises(UserError, match=f"refuses these credentials .{why}: .*: check AWS"):
+                ask("s3://bucket/a")
+        server.shutdown()
+        thread.join()
+
+
+def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
+    """A server that takes connections and then neither reads nor answers."""
+    monkeypatch.setattr(lake, "READ_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        elsewhere(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(lake.TransientError, match="does not answer properly"):
+            lake.read_bytes("s3://bucket/a")
+        with lake.within(0.3), pytest.raises(lake.TransientError, match="no answer in time"):
+            lake.write_bytes("s3://bucket/a", bytes(lake._PIECE))

@@ -1,31 +1,198 @@
+import json
+import tracemalloc
+from pathlib import Path
+
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+from skimage.measure import label
 
-from data_pipeline.masks import MOVING, STATIONARY, mask_sequence, variant_kinds, variant_seed
+from data_pipeline import masks
+from data_pipeline.masks import (
+    MOVING,
+    OBJECT,
+    STATIONARY,
+    mask_frames,
+    mask_sequence,
+    variant_kinds,
+    variant_seed,
+)
+
+OFFICIAL = json.loads((Path(__file__).parents[1] / "parity/mask_statistics.json").read_text())
+DRAWS = 2000
+NAMES = ("bbox_height", "bbox_width", "centroid_x", "centroid_y", "clip_mean_step")
+NAMES = (*NAMES, "hole_area_share", "net_displacement", "step_abs_x", "step_abs_y", "step_euclid")
+QUANTILES = (5, 25, 50, 75, 95)
 
 
 def corner(mask):
+    return mask.any(axis=1).argmax(), mask.any(axis=0).argmax()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The figures of `mask_statistics.json` of our own draws: [draws, values of a draw] each."""
+    found = {name: [] for name in (*NAMES, "border", "components", "grid", "step_zero")}
+    for seed in range(DRAWS):
+        # Half the draws move, as in the official generator.
+        moving = seed % 2 == 1
+        clip = mask_sequence(MOVING if moving else STATIONARY, seed, 20 if moving else 1, 240, 432)
+        for name, value in {**of_a_mask(clip[0]), **(of_a_walk(clip) if moving else {})}.items():
+            found[name].append(np.ravel(value))
+    return {name: np.array(values, dtype=float) for name, values in found.items()}
+
+
+def of_a_mask(mask):
     rows, columns = np.nonzero(mask)
-    return rows.min(), columns.min()
+    top, left, bottom, right = rows.min(), columns.min(), rows.max(), columns.max()
+    return {
+        "hole_area_share": mask.mean(),
+        "bbox_height": bottom - top + 1,
+        "bbox_width": right - left + 1,
+        "centroid_y": rows.mean(),
+        "centroid_x": columns.mean(),
+        "border": top == 0 or left == 0 or bottom == 239 or right == 431,
+        "components": label(mask[top : bottom + 1, left : right + 1], connectivity=2).max(),
+        "grid": mask.reshape(6, 40, 9, 48).mean(axis=(1, 3)),
+    }
+
+
+def of_a_walk(clip):
+    places = np.array([corner(mask) for mask in clip])
+    steps = np.diff(places, axis=0)
+    lengths = np.hypot(*steps.T)
+    return {
+        "step_euclid": lengths,
+        "step_abs_y": abs(steps[:, 0]),
+        "step_abs_x": abs(steps[:, 1]),
+        "step_zero": lengths == 0,
+        "clip_mean_step": lengths.mean(),
+        "net_displacement": np.hypot(*(places[-1] - places[0])),
+    }
+
+
+def standard_error(values):
+    """Of the difference of two means over draws, ours [draws, ...] and as many official ones."""
+    return values.std(axis=0) * np.sqrt(2 / len(values))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_means_and_spreads_are_the_official_ones(drawn, name):
+    """Within 3 standard errors; steps of one draw hang together, so draws are what is counted."""
+    values, official = drawn[name].mean(axis=1), OFFICIAL[name]
+    assert abs(values.mean() - official["mean"]) < 3 * standard_error(values)
+    # The error of a standard deviation, by the error of the mean square deviation.
+    squares = ((drawn[name] - drawn[name].mean()) ** 2).mean(axis=1)
+    assert abs(squares.mean() - official["std"] ** 2) < 3 * standard_error(squares)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quantiles_are_the_official_ones(drawn, name):
+    """The share of our values up to each official quantile is right within 3 standard errors."""
+    for percent in QUANTILES:
+        quantile = OFFICIAL[name][f"p{percent}"]
+        below, up_to = (drawn[name] < quantile - 1e-6, drawn[name] <= quantile + 1e-6)
+        # Many values may be the quantile itself: its percentage lies between the two shares.
+        slack = 3 * standard_error(up_to.mean(axis=1))
+        assert below.mean() - slack < percent / 100 < up_to.mean() + slack, percent
+    # Of twice as many draws the extremes are as likely to be theirs as ours: ten in a row are not.
+    assert (drawn[name].max(axis=1) > OFFICIAL[name]["max"]).sum() < 10
+    assert (drawn[name].min(axis=1) < OFFICIAL[name]["min"]).sum() < 10
+
+
+def test_shares_are_the_official_ones(drawn):
+    def close(values, share):
+        return abs(values.mean() - share) < 3 * standard_error(values.mean(axis=1))
+
+    assert close(drawn["border"], OFFICIAL["touches_border_share"])
+    assert close(drawn["step_zero"], OFFICIAL["step_zero_share"])
+    assert close(drawn["components"] == 1, OFFICIAL["components"]["1"] / OFFICIAL["what"]["draws"])
+    assert drawn["components"].max() <= 4
+
+
+def test_holes_are_where_the_official_ones_are(drawn):
+    official = np.ravel(OFFICIAL["hole_frequency_grid_6x9"])
+    errors = (drawn["grid"].mean(axis=0) - official) / standard_error(drawn["grid"])
+    # The largest of 54: 4 standard errors are what 3 are for one. As a whole they are errors of 1.
+    assert abs(errors).max() < 4
+    assert np.sqrt((errors**2).mean()) < 1.5
+
+
+def test_a_shape_is_what_matplotlib_draws():
+    wrong, total, boxes = 0, 0, []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        height, width = int(random.integers(80, 240)), int(random.integers(144, 432))
+        words = random.integers(0, 2**64, 25, dtype=np.uint64).tolist()
+        curve = masks._curve(6 + seed % 3, 0.6 + seed // 3 % 3 / 10, words)
+        wanted, found = official_drawing(curve, height, width), our_drawing(curve, height, width)
+        wrong += (found != wanted).sum()
+        total += wanted.sum()
+        boxes.append([np.ptp(np.argwhere(m), axis=0) for m in (found, wanted)])
+    assert wrong / total < 0.0055
+    assert abs(np.diff(np.mean(boxes, axis=0), axis=0)).max() < 0.25
+
+
+def our_drawing(curve, height, width):
+    outline = masks._outer_edge(curve)
+    found = masks._fill(outline, height, width)
+    # It begins at the first pixel whose centre the outline spans.
+    left, top = np.ceil(outline.min(axis=0) * (width, height) / (640, 480) - 0.5).astype(int)
+    whole = np.zeros((height, width), dtype=bool)
+    whole[top : top + found.shape[0], left : left + found.shape[1]] = found
+    return whole
+
+
+def official_drawing(curve, height, width):
+    """Filled and with a line of 2 points in matplotlib, resized, and only what is black."""
+    with mpl.rc_context({"path.simplify": False}):
+        figure = Figure(figsize=(6.4, 4.8), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        closed = Outline([*curve * (1, -1) + (0, 480), curve[0] * (1, -1) + (0, 480)])
+        figure.add_artist(PathPatch(closed, facecolor="black", lw=2, transform=None))
+        canvas.draw()
+    light = np.asarray(canvas.buffer_rgba())[..., 0].astype(float)
+    for axis, size in enumerate((height, width)):
+        place = (np.arange(size) + 0.5) * light.shape[axis] / size - 0.5
+        first = np.floor(place).astype(int)
+        share = np.expand_dims(place - first, 1 - axis)
+        light = light.take(first, axis) * (1 - share) + light.take(first + 1, axis) * share
+    return np.rint(light) == 0
 
 
 @pytest.mark.parametrize("kind", [STATIONARY, MOVING])
 @pytest.mark.parametrize(("height", "width"), [(240, 432), (96, 192), (17, 16)])
 def test_shape_values_and_repeatable(kind, height, width):
     for seed in range(20):
-        masks = mask_sequence(kind, seed, 7, height, width)
-        assert masks.shape == (7, height, width)
-        assert masks.dtype == np.uint8
-        assert set(np.unique(masks)) == {0, 1}
-        assert masks.any(axis=(1, 2)).all()
-        assert not masks.all(axis=(1, 2)).any()
-        assert np.array_equal(masks, mask_sequence(kind, seed, 7, height, width))
+        sequence = mask_sequence(kind, seed, 7, height, width)
+        assert sequence.shape == (7, height, width)
+        assert sequence.dtype == np.uint8
+        assert set(np.unique(sequence)) == {0, 1}
+        assert sequence.any(axis=(1, 2)).all()
+        assert not sequence.all(axis=(1, 2)).any()
+        again = list(mask_frames(kind, seed, 7, height, width))
+        assert np.array_equal(sequence, again)
+        assert {mask.dtype for mask in again} == {np.dtype(np.uint8)}
 
 
-@pytest.mark.parametrize("seed", [117, 440, 1286])
-def test_a_shape_that_vanishes_is_drawn_again(seed):
-    # The first shape of these seeds leaves no pixel at this size.
-    assert mask_sequence(STATIONARY, seed, 1, 16, 16).any()
+@pytest.mark.parametrize("kind", [STATIONARY, MOVING])
+def test_the_masks_of_a_seed_stay_what_they_are(kind):
+    # Data sets name their generator: other masks need another name.
+    assert masks.GENERATOR == "free-form-2"
+    sequence = mask_sequence(kind, 11, 50, 240, 432)
+    expected = {STATIONARY: (77, 244), MOVING: (123, 317)}[kind]
+    assert tuple(map(int, corner(sequence[49]))) == expected
+    assert sequence[0].sum() == 6720
+
+
+@pytest.mark.parametrize(("seed", "size"), [(117, 16), (180, 16), (26, 8), (38, 8)])
+def test_a_shape_that_vanishes_is_drawn_again(seed, size):
+    # The first shape of these seeds leaves no pixel at this size, before or after it is cut.
+    assert mask_sequence(STATIONARY, seed, 1, size, size).any()
 
 
 def test_stationary_stands_still_and_moving_moves():
@@ -39,30 +206,41 @@ def test_stationary_stands_still_and_moving_moves():
         assert len({int(mask.sum()) for mask in [*moving, still[0]]}) == 1
 
 
-def test_a_longer_sequence_begins_as_the_shorter_one():
-    assert np.array_equal(
-        mask_sequence(MOVING, 3, 40, 96, 192)[:10], mask_sequence(MOVING, 3, 10, 96, 192)
+def test_steps_grow_with_the_frame():
+    small, large = (
+        [
+            np.hypot(*np.diff([corner(m) for m in mask_sequence(MOVING, s, 20, h, w)], axis=0).T)
+            for s in range(200)
+        ]
+        for h, w in ((240, 432), (480, 864))
     )
+    assert np.mean(large) / np.mean(small) == pytest.approx(2, rel=0.1)
 
 
-def test_statistics_of_the_official_generator():
-    # Measured on 2,000 draws of the official code at 240x432: means 0.0771 (area share),
-    # 90.0 and 163.3 (box), 2.63 (pixels a frame); within four standard errors of both samples.
-    draws = 300
-    area, tall, wide, steps = [], [], [], []
-    for seed in range(draws):
-        masks = mask_sequence(MOVING, seed, 20, 240, 432)
-        rows, columns = np.nonzero(masks[0])
-        area.append(masks[0].mean())
-        tall.append(np.ptp(rows) + 1)
-        wide.append(np.ptp(columns) + 1)
-        places = np.array([corner(mask) for mask in masks])
-        steps.append(np.hypot(*np.diff(places, axis=0).T).mean())
-    official = [(area, 0.0771, 0.0364), (tall, 90.0, 28.6), (wide, 163.3, 51.0), (steps, 2.63, 1.6)]
-    for values, mean, deviation in official:
-        allowed = 4 * deviation * np.sqrt(1 / draws + 1 / 2000)
-        assert abs(np.mean(values) - mean) < allowed
-    assert np.allclose(np.percentile(area, [5, 50, 95]), [0.031, 0.070, 0.147], rtol=0.15)
+@pytest.mark.parametrize("kind", [STATIONARY, MOVING])
+def test_a_longer_sequence_begins_as_the_shorter_one(kind):
+    # Across the blocks in which random words are drawn.
+    longer = mask_sequence(kind, 3, 150, 96, 192)
+    for frames in (1, 10, 32, 33, 64):
+        assert np.array_equal(longer[:frames], mask_sequence(kind, 3, frames, 96, 192))
+
+
+def test_a_long_video_needs_no_more_memory():
+    def peak(frames):
+        tracemalloc.start()
+        for _ in mask_frames(MOVING, 1, frames, 96, 192):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(50)
+    assert peak(3000) < 1.2 * peak(50)
+
+
+def test_object_masks_are_not_made_here():
+    with pytest.raises(AssertionError, match="object masks are not free-form"):
+        mask_sequence(OBJECT, 0, 1, 96, 192)
 
 
 def test_seeds_depend_on_names_only():
@@ -81,3 +259,6 @@ def test_kinds_are_taken_in_turn():
     assert variant_kinds(2, 2) == (STATIONARY, MOVING, STATIONARY, MOVING)
     assert variant_kinds(3, 1) == (STATIONARY, MOVING, STATIONARY, STATIONARY)
     assert variant_kinds(0, 2) == (MOVING, MOVING)
+    assert variant_kinds(2, 1, 3) == (STATIONARY, MOVING, OBJECT, STATIONARY, OBJECT, OBJECT)
+    assert variant_kinds(0, 0, 1) == (OBJECT,)
+    assert variant_kinds(0, 0) == ()

@@ -1,15 +1,28 @@
 import tarfile
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline import manifest, masks, sample
+from data_pipeline import lake, manifest, masks, sample
+from data_pipeline.cache import CorruptData, NodeCache
+from data_pipeline.catalogue import (
+    CATALOGUE,
+    OK,
+    REJECTED,
+    FrameRow,
+    VideoRow,
+    encode_catalogue,
+    encode_index,
+    index_path,
+)
 from data_pipeline.clips import Clip, clip_order
 from data_pipeline.door import UserError
-from data_pipeline.reader import CorruptData, DataSet, read_clip
+from data_pipeline.manifest import File, Manifest
+from data_pipeline.reader import DataSet, Video, read_clip
 from data_pipeline.sources.video_files import decode, find
 from tests.tiny import HEIGHT, WIDTH
 
@@ -65,8 +78,9 @@ def test_a_corrupt_frame_is_named(own, flip_byte):
 def test_a_corrupt_mask_is_named(own, flip_byte):
     data = DataSet.open(own.uri)
     (video,) = data.videos("test")
-    row = next(r for r in data._rows.values() if r.id == "video-0")
-    flip_byte(Path(own.uri) / video.shard, row.masks_offset + sum(row.chunk_bytes[0]) + 5)
+    rows = pq.read_table(Path(own.uri) / "catalogue.parquet").to_pylist()
+    row = next(row for row in rows if row["id"] == "video-0")
+    flip_byte(Path(own.uri) / video.shard, row["masks_offset"] + sum(row["chunk_bytes"][0]) + 5)
     assert data.read_masks(video, 0, [0, 39]).shape[0] == 2
     with pytest.raises(CorruptData, match="mask 1 from frame 0"):
         data.read_masks(video, 1, [3])
@@ -81,8 +95,136 @@ def test_places_without_a_data_set(tmp_path):
     with pytest.raises(UserError, match="is not the manifest of a data set"):
         DataSet.open(str(tmp_path))
     (tmp_path / manifest.MANIFEST).write_text('{"schema": 9}')
-    with pytest.raises(UserError, match="schema 9, this version reads schema 1"):
+    with pytest.raises(UserError, match="schema 9, this version reads schema 2"):
         DataSet.open(str(tmp_path))
+
+
+def test_frames_in_any_order_and_number(built):
+    data = DataSet.open(built.uri)
+    (video,) = data.videos("test")
+    whole = data.read_frames(video, range(40))
+    for wanted in ([0], [39, 0, 1, 2, 2], [5, 6, 8, 9], list(range(3, 40)), []):
+        assert np.array_equal(data.read_frames(video, wanted), whole[wanted])
+    for outside in ([-1], [38, 39, 40]):
+        with pytest.raises(AssertionError, match="video-0"):
+            data.read_frames(video, outside)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Tables of a set of several shards and splits, one video left out; no tars."""
+    rows, places, payload = [], {}, {}
+    for shard, (split, lengths) in {
+        "test-00000": ("test", (3, 5)),
+        "train-00000": ("train", (4, 2, 6)),
+        "train-00001": ("train", (7,)),
+    }.items():
+        tar, frames = f"shards/{shard}-00000000.tar", []
+        for number, length in enumerate(lengths):
+            key = f"{shard}-{number}"
+            begin = 512 + 1000 * len(frames)
+            frames += [FrameRow(key, f, begin + 1000 * f, 900, 7) for f in range(length)]
+            chunks = [[10, 20], [30, 40]]
+            row = VideoRow(
+                id=key,
+                split=split,
+                status=OK,
+                frames=length,
+                fps="30000/1001",
+                shard=tar,
+                masks_offset=100 * number,
+                mask_kinds=["moving", "stationary"],
+                chunk_bytes=chunks,
+                chunk_crc32=[[1, 2], [3, 4]],
+            )
+            rows += [row, VideoRow(id=f"bad-{key}", split=split, status=REJECTED, reason="short")]
+        payload[index_path(shard)] = encode_index(tar, frames)
+        places |= {frame.video + f"/{frame.frame}": frame.offset for frame in frames}
+    payload[CATALOGUE] = encode_catalogue(rows)
+    files = {path: File(len(data), sha256(data).hexdigest()) for path, data in payload.items()}
+    for path, data in payload.items():
+        lake.write_bytes(str(tmp_path / path), data)
+    settings = {"width": WIDTH, "height": HEIGHT}
+    digest = manifest.digest_of(settings, files)
+    manifest.create(str(tmp_path), Manifest(settings, files, digest, {}))
+    return DataSet.open(str(tmp_path)), places
+
+
+def test_tables_are_read_as_they_were_written(many):
+    data, places = many
+    assert data.splits == ("test", "train")
+    videos = [video for split in data.splits for video in data.videos(split)]
+    assert [video.frames for video in videos] == [3, 5, 4, 2, 6, 7]
+    assert videos[3] == Video(
+        "train-00000-1",
+        "train",
+        2,
+        Fraction(30000, 1001),
+        "shards/train-00000-00000000.tar",
+        ("moving", "stationary"),
+    )
+    found = {
+        f"{video.id}/{frame}": data._parts(video, range(frame, frame + 1))[0].start
+        for video in videos
+        for frame in range(video.frames)
+    }
+    assert found == places
+    part = data._catalogue.chunk(videos[3], 1, 1)
+    assert (part.start, part.size, part.crc32) == (100 + 10 + 20 + 30, 40, 4)
+
+
+def test_a_table_that_is_another_is_refused(own):
+    (Path(own.uri) / "index/train-00000.parquet").write_bytes(b"something else")
+    data = DataSet.open(own.uri)
+    with pytest.raises(CorruptData, match=r"index/train-00000\.parquet is not the file"):
+        data.read_frames(data.videos("train")[0], [0])
+    (Path(own.uri) / "catalogue.parquet").unlink()
+    with pytest.raises(CorruptData, match=r"catalogue\.parquet is missing"):
+        DataSet.open(own.uri)
+
+
+@pytest.fixture
+def cached(own, tmp_path):
+    """A data set read through a cache, and the copies in it by what they are copies of."""
+    data = DataSet.open(own.uri, NodeCache(tmp_path / "cache", 10**8))
+    payload = manifest.load(own.uri).payload
+    return data, {path: tmp_path / "cache" / file.sha256 for path, file in payload.items()}
+
+
+def test_a_damaged_copy_is_fetched_again(cached, flip_byte):
+    data, copies = cached
+    (video,) = data.videos("test")
+    whole, holes = data.read_frames(video, range(40)), data.read_masks(video, 0, range(40))
+    start = data._parts(video, range(9, 10))[0].start
+    flip_byte(copies[video.shard], start + 50)
+    assert np.array_equal(data.read_frames(video, range(40)), whole)
+    flip_byte(copies[video.shard], data._catalogue.chunk(video, 0, 0).start + 5)
+    assert np.array_equal(data.read_masks(video, 0, range(40)), holes)
+    copies[video.shard].write_bytes(b"short")
+    assert np.array_equal(data.read_frames(video, range(40)), whole)
+    flip_byte(copies["catalogue.parquet"], 99)
+    assert DataSet.open(data.uri, data.files.cache).videos("test") == (video,)
+
+
+def test_a_damaged_store_is_said_whatever_is_cached(cached, flip_byte):
+    data, copies = cached
+    (video,) = data.videos("test")
+    whole = data.read_frames(video, range(40))
+    start = data._parts(video, range(9, 10))[0].start
+    flip_byte(Path(data.uri) / video.shard, start + 50)
+    assert np.array_equal(data.read_frames(video, range(40)), whole)  # the copy is sound
+    copies[video.shard].unlink()
+    with pytest.raises(CorruptData, match="has the sha256"):
+        data.read_frames(video, [3])
+    assert not copies[video.shard].exists()
+    (Path(data.uri) / video.shard).unlink()
+    with pytest.raises(CorruptData, match="is missing"):
+        data.read_frames(video, [3])
+
+
+def test_a_cache_smaller_than_a_shard_is_refused(own, tmp_path):
+    with pytest.raises(UserError, match=r"test-00000.* the cache .* may hold 1000.* STTN_CACHE_GB"):
+        DataSet.open(own.uri, NodeCache(tmp_path / "cache", 1000))
 
 
 def test_frames_are_those_of_the_video(built, videos):

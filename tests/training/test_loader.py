@@ -1,4 +1,7 @@
+import gc
 import threading
+import weakref
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -7,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.clips import clip_order
+from data_pipeline.clips import ClipOrder, clip_order
 from data_pipeline.reader import DataSet, read_clip
 from training.batch import to_tensors
 from training.loader import Loader, share
@@ -118,18 +121,91 @@ def test_a_closed_loader_leaves_no_thread(batches_from):
     assert not [one for one in threading.enumerate() if one.name.startswith("clips")]
 
 
-def test_what_cannot_be_read_is_raised_where_the_batch_is_asked_for(data_set, monkeypatch):
-    def broken(*_args):
-        raise OSError("disk on fire")
-
-    monkeypatch.setattr(data_set, "read_frames", broken)
+@pytest.fixture
+def one_by_one(data_set):
+    """A loader of batches of one clip, and the videos in their order."""
     order = clip_order(data_set, "train", 7, CLIP_FRAMES, 2)
-    settings = {"batch_clips": 1, "rank": 0, "world": 1, "position": 0, "prefetch_clips": 1}
-    with (
-        Loader(data_set, "train", order, **settings) as loader,
-        pytest.raises(OSError, match="disk on fire"),
-    ):
-        next(iter(loader))
+    settings = {"batch_clips": 1, "rank": 0, "world": 1, "position": 0, "prefetch_clips": 4}
+    return Loader(data_set, "train", order, **settings)
+
+
+def test_an_error_comes_in_the_turn_of_its_clip(one_by_one, monkeypatch):
+    read, met = one_by_one._read, threading.Event()
+
+    def broken(position):
+        if position == 2:
+            met.set()
+            raise OSError("disk on fire")
+        return read(position)
+
+    monkeypatch.setattr(one_by_one, "_read", broken)
+    with one_by_one as loader:
+        batches = iter(loader)
+        next(batches)
+        assert met.wait(60)
+        next(batches)
+        with pytest.raises(OSError, match="disk on fire"):
+            next(batches)
+    assert not [one for one in threading.enumerate() if one.name.startswith("clips")]
+
+
+def test_clips_come_in_order_whatever_is_read_first(one_by_one, batches_from, monkeypatch):
+    read, later = one_by_one._read, threading.Event()
+
+    def first_is_last(position):
+        if position == 0:
+            assert later.wait(60)
+        pixels = read(position)
+        if position == 2:
+            later.set()
+        return pixels
+
+    monkeypatch.setattr(one_by_one, "_read", first_is_last)
+    with one_by_one as loader:
+        found = list(islice(loader, 3))
+    assert all(map(same, found, batches_from(0, 3, batch_clips=1)))
+
+
+def test_a_loader_starts_at_its_position_however_often(one_by_one):
+    with one_by_one as loader:
+        once, again = list(islice(loader, 2)), list(islice(loader, 2))
+    assert all(map(same, again, once))
+
+
+def test_what_was_given_away_is_not_held(one_by_one, monkeypatch):
+    read, alive = one_by_one._read, []
+
+    def watched(position):
+        frames, masks = read(position)
+        alive.append(weakref.ref(frames))
+        return frames, masks
+
+    monkeypatch.setattr(one_by_one, "_read", watched)
+    with one_by_one as loader:
+        for _ in islice(loader, 10):
+            pass
+    assert len(alive) >= 10
+    gc.collect()
+    assert sum(frames() is not None for frames in alive[:6]) == 0
+
+
+SHARDS = tuple(f"shard-{video // 5}" for video in range(37))
+
+
+@given(st.integers(1, 16), st.integers(1, 40), st.integers(0, 3), st.integers(0, 2**30))
+def test_every_clip_once_an_epoch_in_any_world(world, batch_clips, resumed, seed):
+    order = ClipOrder(seed, SHARDS, (9,) * 37, (1,) * 37, CLIP_FRAMES, 3)
+    batches = 37  # as many as have every video batch_clips times
+    steps = [resumed, *range(batches)]  # a run that resumes asks for some positions again
+    places = {
+        place
+        for step in steps
+        for rank in range(world)
+        for place, weight in share(step * batch_clips, batch_clips, rank, world)
+        if weight
+    }
+    videos = Counter(order.clip(place).video for place in places)
+    assert videos == dict.fromkeys(range(37), batch_clips)
 
 
 def test_pixels_to_tensors_and_their_range():

@@ -1,0 +1,177 @@
+"""Which data sets a lake holds: one listing of all its files says it."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from re import fullmatch
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_pipeline import lake, manifest
+from data_pipeline.catalogue import CATALOGUE, OK
+from data_pipeline.door import UserError
+from data_pipeline.lake import Entry
+
+READY = "ready"
+UNFINISHED = "unfinished"
+UNREADABLE = "unreadable"
+
+# The files of a data set, or of a build on its way to one, and nothing else.
+_PARTS = (
+    r"(?P<root>.*?)/?(?P<part>manifest\.json|catalogue\.parquet|croissant\.json|"
+    r"shards/[\w-]+-\d{5}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5}\.parquet|"
+    rf"({manifest.STAGING}|{manifest.LEASE})/.*)"
+)
+_SHORT = 12  # digits of a digest that are shown
+_DAY_S = 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One data set of a lake, or what a build on its way to one left so far."""
+
+    uri: str
+    """Of the data set."""
+    name: str
+    version: str
+    state: str
+    """`ready`, `unfinished` (no manifest yet) or `unreadable` (not by this version)."""
+    digest: str = ""
+    """Empty where there is none yet, like all that follows."""
+    videos: int = 0
+    frames: int = 0
+    bytes: int = 0
+    """Of all its files that are there."""
+    created: str = ""
+    """Time in ISO 8601, UTC."""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """URI -> digest of the data sets it was made after."""
+    untouched_s: float
+    """Since its newest file was written, seconds."""
+
+
+def list_data_sets(uri: str) -> tuple[Listed, ...]:
+    """All data sets below `uri`, sorted by where they are.
+
+    Raises:
+        UserError: there is nothing at `uri`.
+    """
+    uri = lake.absolute(uri)
+    found = group_by_data_set(lake.list_entries(uri))
+    if not found and not lake.exists(uri):
+        raise UserError(f"there is nothing at {uri}: give the folder that holds the data sets")
+    return tuple(_listed(_below(uri, root), parts) for root, parts in sorted(found.items()))
+
+
+def group_by_data_set(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Place of each data set below the lake -> its files, named below the data set.
+
+    A manifest alone makes none: other things have one too.
+    """
+    found = defaultdict[str, list[Entry]](list)
+    for entry in entries:
+        if match := fullmatch(_PARTS, entry.name):
+            found[match["root"]].append(Entry(match["part"], entry.size, entry.modified))
+    return {root: parts for root, parts in found.items() if _is_one([p.name for p in parts])}
+
+
+def table(found: Sequence[Listed]) -> str:
+    """As aligned text for people."""
+    head = ("NAME", "VERSION", "DIGEST", "VIDEOS", "FRAMES", "SIZE", "CREATED", "PARENTS", "STATE")
+    rows = [head, *(_cells(one) for one in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    right = {"VIDEOS", "FRAMES", "SIZE"}
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if title in right else cell.ljust(width)
+            for title, cell, width in zip(head, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def human_bytes(count: int) -> str:
+    """Bytes as a person reads them: "14.8 MB"."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def human_age(seconds: float) -> str:
+    """An age as a person says it: "3 days"."""
+    for unit, length in (("days", _DAY_S), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} seconds"
+
+
+def _cells(one: Listed) -> tuple[str, ...]:
+    parents = [f"{_short_uri(uri)}@{digest[:_SHORT]}" for uri, digest in one.parents.items()]
+    ready = one.state == READY
+    state = one.state if ready else f"{one.state}, untouched for {human_age(one.untouched_s)}"
+    return (
+        one.name,
+        one.version,
+        one.digest[:_SHORT] or "-",
+        f"{one.videos:,}" if ready else "-",
+        f"{one.frames:,}" if ready else "-",
+        human_bytes(one.bytes),
+        one.created.partition("+")[0].replace("T", " ") or "-",
+        ", ".join(parents) or "-",
+        state,
+    )
+
+
+def _short_uri(uri: str) -> str:
+    return "/".join(uri.rstrip("/").split("/")[-2:])
+
+
+def _is_one(names: Sequence[str]) -> bool:
+    """Say whether such files are a data set or a build: one without videos has no folders."""
+    return any("/" in name for name in names) or {manifest.MANIFEST, CATALOGUE} <= set(names)
+
+
+def _below(uri: str, root: str) -> str:
+    return lake.join(uri, root) if root else uri
+
+
+def _listed(uri: str, parts: Sequence[Entry]) -> Listed:
+    name, version = ["", *uri.split("/")][-2:]
+    there = Listed(
+        uri=uri,
+        name=name,
+        version=version,
+        state=UNFINISHED,
+        bytes=sum(part.size for part in parts),
+        untouched_s=time.time() - max(part.modified for part in parts),
+    )
+    if all(part.name != manifest.MANIFEST for part in parts):
+        return there
+    try:
+        return _read(there)
+    except (UserError, FileNotFoundError, KeyError, pa.ArrowInvalid):
+        return replace(there, state=UNREADABLE)
+
+
+def _read(there: Listed) -> Listed:
+    """Add what the manifest and the catalogue say."""
+    made = manifest.load(there.uri)
+    source = pa.BufferReader(lake.read_bytes(lake.join(there.uri, CATALOGUE)))
+    rows = pq.read_table(source, columns=["status", "frames"])
+    return replace(
+        there,
+        state=READY,
+        digest=made.digest,
+        videos=pc.sum(pc.equal(rows["status"], OK)).as_py() or 0,
+        frames=pc.sum(rows["frames"]).as_py() or 0,
+        bytes=sum(file.size for file in made.payload.values()),
+        created=str(made.provenance.get("created", "")),
+        parents=dict(made.provenance.get("parents", {})),
+    )

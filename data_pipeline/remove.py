@@ -1,0 +1,193 @@
+"""Delete a data set that nothing refers to, and what dead builds left behind.
+
+The manifest goes first: from then on there is no data set. A copy of it among the work files says
+what is still to be deleted, so that the same command finishes after an interruption.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from re import fullmatch
+
+from data_pipeline import lake, manifest
+from data_pipeline.config import RemoveConfig
+from data_pipeline.door import Refused, UserError
+from data_pipeline.lake import Entry
+from data_pipeline.lease import Held, lease
+from data_pipeline.listing import group_by_data_set, list_data_sets
+
+MARK = f"{manifest.STAGING}/removed.json"
+
+_PART = r"\..+\.[0-9a-f]{8}\.part"  # half of a file, as `lake` names it
+_CACHED = r"[0-9a-f]{64}"  # as `cache` names a file
+_DAY_S = 86400
+_SHOWN = 5  # referrers that are named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What was deleted, or would be."""
+
+    uri: str
+    """That was asked for."""
+    removed: tuple[str, ...]
+    """What went, in words."""
+    files: int
+    bytes: int
+
+
+References = Callable[[str, str], tuple[str, ...]]
+"""(tracking URI, digest) -> who refers to it, in words."""
+
+
+def remove_data_set(config: RemoveConfig, references: References) -> Removed:
+    """Delete the data set at `config.uri`.
+
+    Args:
+        config: what to delete and where to look for those who refer to it.
+        references: asks the registry.
+
+    Raises:
+        UserError: there is no data set, or it was not said which registry to ask.
+        Refused: something refers to it, or somebody is at work there.
+    """
+    uri = lake.absolute(config.uri)
+    parts = {part.name: part for part in _parts(uri)}
+    if manifest.MANIFEST in parts:
+        digest = manifest.load(uri).digest
+        _refuse_if_needed(uri, digest, config, references)
+    elif MARK not in parts:
+        raise _no_data_set(uri, bool(parts))
+    if not config.dry_run:
+        with lease(lake.join(uri, manifest.LEASE), what=f"data set {uri}"):
+            lake.write_bytes(lake.join(uri, MARK), b"being removed\n")
+            lake.remove(lake.join(uri, manifest.MANIFEST))
+            _delete(uri, [name for name in parts if name != MARK and not _is_lease(name)])
+        _delete(uri, [part.name for part in _parts(uri)])  # the lease left an entry
+    return _removed(uri, [uri], parts.values())
+
+
+def remove_abandoned(config: RemoveConfig) -> Removed:
+    """Delete unfinished builds, halves of files and cached files not touched for some days.
+
+    A build counts as a whole: one new file keeps all of it.
+
+    Raises:
+        UserError: there is no such lake or cache.
+    """
+    assert config.older_than is not None
+    uri, before = lake.absolute(config.uri), time.time() - config.older_than * _DAY_S
+    if not lake.exists(uri):
+        raise UserError(f"there is nothing at {uri}: give the folder that holds the data sets")
+    removed: list[str] = []
+    going: list[Entry] = []
+    for root, parts in group_by_data_set(lake.list_entries(uri)).items():
+        place = lake.join(uri, root) if root else uri
+        left = _abandoned(parts, before)
+        if left and (config.dry_run or _delete_abandoned(place, before)):
+            ready = len(left) < len(parts)
+            removed.append(f"{'work files of' if ready else 'unfinished build'} {place}")
+            going += left
+    for what, path in _old_files(uri, config.cache, before):
+        removed.append(f"{what} {path}")
+        going.append(Entry(str(path), path.stat().st_size, 0.0))
+        if not config.dry_run:
+            path.unlink(missing_ok=True)
+    return _removed(uri, removed, going)
+
+
+def _refuse_if_needed(uri: str, digest: str, config: RemoveConfig, references: References) -> None:
+    """Raise when something refers to the data set, or when nobody can tell."""
+    if not config.tracking_uri and not config.no_registry:
+        raise UserError(
+            f"{uri}: runs and models may refer to it: give --tracking-uri (or set "
+            "MLFLOW_TRACKING_URI), or --no-registry when there is none"
+        )
+    who = [] if config.no_registry else list(references(config.tracking_uri, digest))
+    around = config.lake or _lake_of(uri)
+    for other in list_data_sets(around):
+        if digest in other.parents.values() and other.uri != uri:
+            who.append(f"data set {other.uri}")
+    if who:
+        more = f" and {len(who) - _SHOWN} more" if len(who) > _SHOWN else ""
+        raise Refused(
+            f"{uri} is used by {', '.join(who[:_SHOWN])}{more}: nothing was removed; remove those "
+            "first, or keep it"
+        )
+
+
+def _lake_of(uri: str) -> str:
+    """`…/LAKE` of `…/LAKE/NAME/VERSION`, or what comes nearest to it."""
+    scheme, separator, rest = uri.partition("://")
+    parts = (rest if separator else uri).split("/")
+    above = parts[: max(len(parts) - 2, 1 if separator else 2)]
+    return f"{scheme}://{'/'.join(above)}" if separator else "/".join(above)
+
+
+def _no_data_set(uri: str, unfinished: bool) -> UserError:
+    if unfinished:
+        return UserError(
+            f"{uri} is an unfinished build, no data set: finish it with the same `shard` command, "
+            "or delete it when it is abandoned with --older-than DAYS"
+        )
+    return UserError(f"no data set at {uri}: `list` shows what a lake holds")
+
+
+def _parts(uri: str) -> list[Entry]:
+    """The files of the data set, or of the build, at `uri`; all others are somebody else's."""
+    return group_by_data_set(lake.list_entries(uri)).get("", [])
+
+
+def _is_lease(name: str) -> bool:
+    return name.startswith(f"{manifest.LEASE}/")
+
+
+def _delete(uri: str, names: Sequence[str]) -> None:
+    """Delete files, the mark last of all."""
+    lake.remove_files(uri, sorted(names, key=lambda name: (name == MARK, name)))
+
+
+def _abandoned(parts: Sequence[Entry], before: float) -> list[Entry]:
+    """What may go of one place: of a finished data set the work files only."""
+    ready = any(part.name == manifest.MANIFEST for part in parts)
+    left = [part for part in parts if manifest.is_work(part.name)] if ready else list(parts)
+    return left if all(part.modified < before for part in left) else []
+
+
+def _delete_abandoned(uri: str, before: float) -> bool:
+    """Delete what is left of a build; False when somebody works on it after all."""
+    try:
+        with lease(lake.join(uri, manifest.LEASE), what=f"the build at {uri}"):
+            parts = [part for part in _parts(uri) if not _is_lease(part.name)]
+            _delete(uri, [part.name for part in _abandoned(parts, before)])
+    except Held:
+        return False
+    _delete(uri, [part.name for part in _parts(uri) if _is_lease(part.name)])
+    return True
+
+
+def _old_files(uri: str, cache: str, before: float) -> Iterator[tuple[str, Path]]:
+    """Halves of files below a lake on disk, and files of a node's cache."""
+    if cache and not Path(cache).is_dir():
+        raise UserError(f"there is no cache folder {cache}: give the one that STTN_CACHE names")
+    halves = Path(uri).rglob(".*.part") if "://" not in uri else ()
+    for path in sorted(halves):
+        if fullmatch(_PART, path.name) and _is_old(path, before):
+            yield "half a file", path
+    for path in sorted(Path(cache).iterdir()) if cache else ():
+        if fullmatch(_CACHED, path.name) and _is_old(path, before):
+            yield "cached file", path
+
+
+def _is_old(path: Path, before: float) -> bool:
+    return path.is_file() and path.stat().st_mtime < before
+
+
+def _removed(uri: str, removed: Sequence[str], going: Collection[Entry]) -> Removed:
+    return Removed(
+        uri=uri,
+        removed=tuple(removed),
+        files=len(going),
+        bytes=sum(entry.size for entry in going),
+    )

@@ -1,0 +1,262 @@
+"""YouTube-VOS and DAVIS: a folder of numbered pictures per video, and one of its labels."""
+
+import hashlib
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from data_pipeline import lake
+from data_pipeline.door import UserError
+from data_pipeline.sources import pictures
+from data_pipeline.sources.ids import video_id
+from data_pipeline.sources.listing import (
+    Listing,
+    by_folder,
+    first_few,
+    frames_in_order,
+    is_s3,
+    json_file,
+    listing,
+    mismatch,
+    number_of,
+)
+from data_pipeline.sources.record import Annotated, BadVideoError, Limits, Seen, SourceVideo
+
+FRAMES = "JPEGImages"
+LABELS = "Annotations"
+
+_SPLITS = ("train", "valid", "test")
+_ALL_FRAMES = "_all_frames"
+_YOUTUBE_VOS = (
+    f"train/, valid/ or test/ (or train{_ALL_FRAMES}/ ...) with {FRAMES}/<video>/<number>.jpg, or "
+    "one of these folders itself"
+)
+_YOUTUBE_VOS_FPS = 30  # of the numbers in the frames' names
+
+_DAVIS = f"{FRAMES}/480p/<video>/<number>.jpg and ImageSets/2017/train.txt or ImageSets/480p/..."
+_DAVIS_SETS = ("2017", "2016", "480p")  # the first that is there
+_DAVIS_SPLITS = ("train", "val")
+_DAVIS_FPS = 24
+_DAVIS_PAIR = re.compile(rf"/?{FRAMES}/[^/\s]+/([^/\s]+)/[^/\s]+(\s.*)?")
+
+_READERS = 8  # frames of a video that are fetched from S3 at the same time
+
+
+def find_youtube_vos(inputs: Sequence[str]) -> list[SourceVideo]:
+    """The videos of YouTube-VOS as it is published.
+
+    Raises:
+        UserError: the layout is another one, or something in it has no frames.
+    """
+    return [video for uri in inputs for video in _youtube_vos(_from_above(listing(uri)))]
+
+
+def find_davis(inputs: Sequence[str]) -> list[SourceVideo]:
+    """The videos of DAVIS 2016 or 2017 at 480p; those in neither train nor val have split "".
+
+    Raises:
+        UserError: the layout is another one, or a list names a video without frames.
+    """
+    return [video for uri in inputs for video in _davis(listing(uri))]
+
+
+def jpegs(
+    video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
+) -> Iterator[bytes]:
+    """The frames of a folder as JPEGs; see `read.jpegs`."""
+    sizes = files_of(video.uri)
+    names = frames_in_order(sizes)
+    pictures.check_count(len(names), video, limits)
+    pictures.check_sizes((sizes[name] for name in names), limits.max_frame_bytes)
+    root = root_of(video)
+    paths = [lake.join(video.uri, name) for name in names]
+    digest = hashlib.sha256()
+    for data in _read_in_order(paths, root, limits.max_frame_bytes):
+        digest.update(data)
+        yield pictures.to_jpeg(data, width, height, limits, seen)
+    seen.sha256 = digest.hexdigest()
+
+
+def root_of(video: SourceVideo | Annotated) -> str:
+    """The input that a folder lies in; a link in one of its files must not lead out of it."""
+    if is_s3(video.uri):
+        return video.uri.removesuffix(video.name)
+    return str(Path(video.uri).resolve().parents[video.name.count("/")])
+
+
+def files_of(uri: str) -> dict[str, int]:
+    """The files right in a folder: name -> bytes."""
+    entries = lake.list_entries(uri)
+    return by_folder((entry.name, entry.size) for entry in entries).get("", {})
+
+
+def read_picture(uri: str, root: str, most: int) -> bytes:
+    """A picture file, whole; at most one byte more than `most` is read.
+
+    Raises:
+        BadVideoError: it cannot be read, or it is a link to a place outside of `root`.
+    """
+    try:
+        if is_s3(uri):
+            data = lake.read_range(uri, 0, most + 1)
+        else:
+            with _inside(uri, root).open("rb") as file:
+                data = file.read(most + 1)
+    except OSError as error:
+        raise BadVideoError("has a picture that cannot be read", str(error)) from error
+    pictures.check_sizes([len(data)], most)
+    return data
+
+
+def _inside(path: str, root: str) -> Path:
+    real = Path(path).resolve()
+    if not real.is_relative_to(root):
+        raise BadVideoError("has a picture that is a link out of the input", path)
+    return real
+
+
+def _read_in_order(paths: Sequence[str], root: str, most: int) -> Iterator[bytes]:
+    """The bytes of pictures; from S3 a few are fetched ahead."""
+    if not is_s3(root):
+        for path in paths:
+            yield read_picture(path, root, most)
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead = deque(pool.submit(read_picture, path, root, most) for path in paths[:_READERS])
+        for path in [*paths[_READERS:], *[""] * min(_READERS, len(paths))]:
+            yield ahead.popleft().result()
+            if path:
+                ahead.append(pool.submit(read_picture, path, root, most))
+
+
+def _from_above(found: Listing) -> Listing:
+    """See an input that is train/ (or another split) itself as the folder above would show it."""
+    above, _, name = found.uri.rpartition("/")
+    if name.removesuffix(_ALL_FRAMES) not in _SPLITS or not found.has(FRAMES):
+        return found
+    folders = {f"{name}/{folder}".rstrip("/"): files for folder, files in found.folders.items()}
+    labels = f"{name.removesuffix(_ALL_FRAMES)}/{LABELS}"
+    if not found.has(LABELS) and name.endswith(_ALL_FRAMES):
+        beside = lake.list_entries(lake.join(above, labels))
+        folders |= by_folder((f"{labels}/{entry.name}", entry.size) for entry in beside)
+    return Listing(above, folders)
+
+
+def _youtube_vos(found: Listing) -> Iterator[SourceVideo]:
+    variants = [split + end for split in _SPLITS for end in ("", _ALL_FRAMES)]
+    variants = [variant for variant in variants if found.has(f"{variant}/{FRAMES}")]
+    if not variants:
+        raise mismatch("youtube-vos", found, _YOUTUBE_VOS)
+    for variant in variants:
+        split = variant.removesuffix(_ALL_FRAMES)
+        if variant != split and split in variants:
+            raise UserError(
+                f"--input {found.uri} holds {split} and {variant}, the same videos: give the "
+                f"folder of one of them"
+            )
+        frames = found.children(f"{variant}/{FRAMES}")
+        nested = found.nested()
+        labels_at = f"{variant}/{LABELS}"
+        if not found.has(labels_at):
+            labels_at = f"{split}/{LABELS}"
+        labels = found.children(labels_at)
+        _refuse_orphans(found, labels, frames, f"{labels_at}/ has")
+        _refuse_orphans(found, _meta_videos(found, variant), frames, f"{variant}/meta.json names")
+        for name, files in frames.items():
+            path = f"{variant}/{FRAMES}/{name}"
+            labels_of = f"{labels_at}/{name}" if labels.get(name) else ""
+            yield _record(found.uri, path, split, files, labels_of, path in nested)
+
+
+def _meta_videos(found: Listing, variant: str) -> list[str]:
+    path = f"{variant}/meta.json"
+    data = found.file(path)
+    if data is None:
+        return []
+    uri = lake.join(found.uri, path)
+    value = json_file(uri, data)
+    videos = value.get("videos") if isinstance(value, dict) else None
+    if not isinstance(videos, dict):
+        raise UserError(f'{uri} has no object "videos": mend or remove it')
+    return list(videos)
+
+
+def _davis(found: Listing) -> Iterator[SourceVideo]:
+    at = f"{FRAMES}/480p"
+    sets = [name for name in _DAVIS_SETS if found.has(f"ImageSets/{name}")]
+    if not found.has(at) or not sets:
+        raise mismatch("davis", found, _DAVIS)
+    frames, nested = found.children(at), found.nested()
+    labels = found.children(f"{LABELS}/480p")
+    split_of: dict[str, str] = {}
+    for split in _DAVIS_SPLITS:
+        path = f"ImageSets/{sets[0]}/{split}.txt"
+        names = _davis_list(found.file(path) or b"")
+        _refuse_orphans(found, names, frames, f"{path} names")
+        split_of |= dict.fromkeys(names, split)
+    for name, files in frames.items():
+        path, split = f"{at}/{name}", split_of.get(name, "")
+        labels_of = f"{LABELS}/480p/{name}" if labels.get(name) else ""
+        yield _record(found.uri, path, split, files, labels_of, path in nested, _DAVIS_FPS)
+
+
+def _davis_list(data: bytes) -> list[str]:
+    """The videos of a list: an id a line, or the paths of a frame and of its labels."""
+    lines = data.decode(errors="replace").split("\n")
+    names = [_DAVIS_PAIR.sub(r"\1", line.strip()) for line in lines]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _record(
+    uri: str,
+    path: str,
+    split: str,
+    files: Mapping[str, int],
+    labels: str,
+    nested: bool,
+    fps: int = 0,
+) -> SourceVideo:
+    """One video; `fps` 0 stands for what the numbers of its frames say."""
+    name = path.rpartition("/")[2]
+    bad, frames = "has folders inside" if nested else "", []
+    try:
+        frames = frames_in_order(files)
+    except BadVideoError as error:
+        bad = error.reason
+    rate = Fraction(fps or _YOUTUBE_VOS_FPS, 1 if fps else _step(frames))
+    return SourceVideo(
+        id=video_id(name),
+        split=split,
+        kind="folder",
+        uri=lake.join(uri, path),
+        name=path,
+        frames=len(frames),
+        bytes=sum(files[frame] for frame in frames),
+        fps=f"{rate.numerator}/{rate.denominator}",
+        annotations=lake.join(uri, labels) if labels else "",
+        bad=bad or ("" if frames else "has no frames"),
+    )
+
+
+def _step(frames: Sequence[str]) -> int:
+    """The commonest step between the numbers of frames; the smallest of several."""
+    steps = Counter(number_of(b) - number_of(a) for a, b in pairwise(frames))
+    return min(steps, key=lambda step: (-steps[step], step), default=1)
+
+
+def _refuse_orphans(
+    found: Listing,
+    names: Sequence[str] | Mapping[str, object],
+    frames: Mapping[str, object],
+    where: str,
+) -> None:
+    missing = [name for name in names if name not in frames]
+    if missing:
+        raise UserError(
+            f"{lake.join(found.uri, where)} {len(missing)} videos without a folder of frames "
+            f"({first_few(missing)}): add their frames, or remove them there"
+        )

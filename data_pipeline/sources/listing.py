@@ -1,0 +1,204 @@
+"""What is below an input: one recursive listing with sizes; and what to say of a wrong input."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline import lake
+from data_pipeline.door import UserError, nearest
+from data_pipeline.sources.record import BadVideoError
+
+PICTURE = re.compile(r"([0-9]{1,18})\.(jpe?g|png|webp|bmp)", re.IGNORECASE)
+
+# What operating systems and tools leave in folders; never part of a data set.
+_JUNK = re.compile(r"\..*|thumbs\.db|desktop\.ini|__macosx|@eadir", re.IGNORECASE)
+_NAMED = 3  # examples in a message
+_MOST_LIST_BYTES = 2**28
+
+# How each layout is recognised; group 1 is the folder that --input should name.
+_LAYOUTS = (
+    ("davis", re.compile(r"(.*/)?JPEGImages/480p/.+/[^/]+")),
+    ("sttn-layout", re.compile(r"(.*/)?JPEGImages/[^/]+\.zip")),
+    ("youtube-vos", re.compile(r"(.*/)?(?:train|valid|test)(?:_all_frames)?/JPEGImages/.+/[^/]+")),
+    ("videos", re.compile(r"(.*/)?[^/]+\.(?:mp4|mov|mkv|avi|webm|mpe?g|m4v|ts|wmv|flv)", re.I)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All files below an input but what systems leave there."""
+
+    uri: str
+    """Of the input."""
+    folders: dict[str, dict[str, int]]
+    """Folder below `uri` ("" is itself) -> file name -> bytes."""
+
+    def children(self, folder: str) -> dict[str, dict[str, int]]:
+        """The folders right below a folder: name -> file name -> bytes.
+
+        A folder without files is there too (S3 has none of these).
+        """
+        start = f"{folder}/"
+        found = {
+            path.removeprefix(start): files
+            for path, files in self.folders.items()
+            if path.startswith(start) and "/" not in path.removeprefix(start)
+        }
+        return {name: {} for name in _subfolders(lake.join(self.uri, folder))} | found
+
+    def has(self, folder: str) -> bool:
+        """Say whether there is a file somewhere below a folder."""
+        return any(path == folder or path.startswith(f"{folder}/") for path in self.folders)
+
+    def nested(self) -> set[str]:
+        """The folders that hold folders with files."""
+        found: set[str] = set()
+        for path in self.folders:
+            above = path.rpartition("/")[0]
+            while above and above not in found:
+                found.add(above)
+                above = above.rpartition("/")[0]
+        return found
+
+    def file(self, path: str) -> bytes | None:
+        """A small file, whole; None when there is none.
+
+        Raises:
+            UserError: it is not small.
+        """
+        folder, _, name = path.rpartition("/")
+        size = self.folders.get(folder, {}).get(name)
+        if size is None:
+            return None
+        uri = lake.join(self.uri, path)
+        if size > _MOST_LIST_BYTES:
+            raise UserError(f"{uri} has {size} bytes, too many for a list: give the right file")
+        return lake.read_bytes(uri)
+
+
+def listing(uri_or_path: str) -> Listing:
+    """List an input.
+
+    Raises:
+        UserError: there is no folder.
+    """
+    uri = lake.absolute(uri_or_path)
+    found = Listing(uri, by_folder((entry.name, entry.size) for entry in lake.list_entries(uri)))
+    if not found.folders and not is_folder(uri):
+        if lake.exists(uri):
+            raise UserError(f"--input {uri} is a file: give the folder that holds the data set")
+        beside = Path(uri).parent
+        names = [p.name for p in beside.iterdir()] if not is_s3(uri) and beside.is_dir() else []
+        raise UserError(
+            f"--input {uri} is not there{nearest(Path(uri).name, names)}: give the folder that "
+            "holds the data set"
+        )
+    return found
+
+
+def by_folder(files: Iterable[tuple[str, int]]) -> dict[str, dict[str, int]]:
+    """Files (path, bytes) as folder -> file name -> bytes, without junk."""
+    folders: dict[str, dict[str, int]] = {}
+    sound: dict[str, bool] = {}
+    for path, size in files:
+        folder, _, name = path.rpartition("/")
+        if folder not in sound:
+            sound[folder] = not any(is_junk(part) for part in folder.split("/"))
+        if sound[folder] and not is_junk(name):
+            folders.setdefault(folder, {})[name] = size
+    return folders
+
+
+def is_junk(name: str) -> bool:
+    """Say whether a system or a tool left this file or folder."""
+    return _JUNK.fullmatch(name) is not None
+
+
+def is_s3(uri: str) -> bool:
+    """Say whether this is an object or a folder on S3."""
+    return uri.startswith("s3://")
+
+
+def is_folder(uri: str) -> bool:
+    """Say whether this is a folder on disk."""
+    return not is_s3(uri) and Path(uri).is_dir()
+
+
+def json_file(uri: str, data: bytes) -> Any:
+    """What a JSON file says.
+
+    Raises:
+        UserError: it is not JSON.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{uri} is not JSON ({error}): mend or remove it") from error
+
+
+def frames_in_order(names: Iterable[str]) -> list[str]:
+    """The pictures among the files of a video, by number.
+
+    Raises:
+        BadVideoError: a picture has no number, or two have the same.
+    """
+    numbers: dict[int, str] = {}
+    for name in names:
+        match = PICTURE.fullmatch(name)
+        if match is None:
+            if PICTURE.fullmatch("0." + name.rpartition(".")[2]):
+                raise BadVideoError("has a picture whose name is no number", name)
+            continue
+        number = int(match.group(1))
+        if number in numbers:
+            raise BadVideoError("has two pictures of one number", f"{numbers[number]}, {name}")
+        numbers[number] = name
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def number_of(name: str) -> int:
+    """The number of a frame, from its file's name."""
+    return int(name.partition(".")[0])
+
+
+def mismatch(source: str, found: Listing, expected: str) -> UserError:
+    """What to say of an input that is not in the layout asked for."""
+    paths = [
+        f"{folder}/{name}" if folder else name
+        for folder, files in found.folders.items()
+        for name in files
+    ]
+    tops = sorted({path.partition("/")[0] for path in paths} | set(_subfolders(found.uri)))
+    there = ", ".join(tops[:_NAMED]) + (f" and {len(tops) - _NAMED} more" if tops[_NAMED:] else "")
+    return UserError(
+        f"--input {found.uri} has no videos in the layout {source}: expected {expected}, found "
+        f"{there or 'nothing'}{_guess(source, found.uri, paths)}"
+    )
+
+
+def first_few(names: Iterable[str]) -> str:
+    """Some names for a message: the first, and how many more."""
+    known = sorted(names)
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return ", ".join(known[:_NAMED]) + more
+
+
+def _guess(source: str, uri: str, paths: list[str]) -> str:
+    """The flags that would fit what is there."""
+    for other, pattern in _LAYOUTS:
+        for path in paths:
+            # An input may itself be one of the folders that the pattern names.
+            match = pattern.fullmatch(path)
+            if match and (other != source or match.group(1)):
+                below = match.group(1) if other != "videos" else ""
+                return f"; try --source {other} --input {lake.join(uri, below or '').rstrip('/')}"
+    return ""
+
+
+def _subfolders(uri: str) -> list[str]:
+    if not is_folder(uri):
+        return []
+    return [path.name for path in Path(uri).iterdir() if path.is_dir() and not is_junk(path.name)]

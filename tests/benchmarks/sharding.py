@@ -1,0 +1,133 @@
+"""Sharding against a plain loop of the same libraries and settings, and planning a million videos.
+
+python tests/benchmarks/sharding.py [--json] [--videos 8] [--frames 240]
+"""
+
+import argparse
+import resource
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+
+from data_pipeline import build, masks, sample
+from data_pipeline.config import ShardConfig
+from data_pipeline.session import ray_session
+from data_pipeline.sources.read import jpegs
+from data_pipeline.sources.record import Seen, SourceVideo
+from data_pipeline.sources.video_files import find
+from tests.benchmarks.figures import Figure, show
+from tests.tiny import write_video
+
+MILLION = 1_000_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=240)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sharding = tuple(_sharding(Path(folder), asked.videos, asked.frames))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        planning = alone.submit(_planning).result()
+    show((*sharding, *planning), json_lines=asked.json)
+
+
+def _sharding(folder: Path, videos: int, frames: int) -> Iterator[Figure]:
+    paths = [
+        write_video(folder / f"v{i}.mp4", frames=frames, height=360, width=640, seed=i)
+        for i in range(videos)
+    ]
+    config = ShardConfig(
+        input=tuple(map(str, paths)), output=str(folder / "lake" / "v0"), shard_megabytes=1
+    )
+    total = videos * frames
+    with ray_session(2):
+        # A small job first: Ray starts its workers, every library is loaded, files are cached.
+        build.build(replace(config, input=config.input[:2], output=str(folder / "lake" / "warm")))
+        plain = _seconds(lambda: _plain_loop(config, folder / "plain.tar"))
+        one = _seconds(lambda: build.build(replace(config, output=str(folder / "1"), workers=1)))
+        two = _seconds(lambda: build.build(replace(config, output=str(folder / "2"), workers=2)))
+    for words, seconds in (("one worker", one), ("two workers", two)):
+        yield Figure(
+            f"sharding, {words}",
+            total / seconds,
+            "frames/s",
+            f"plain loop, one process: {total / plain:.0f} frames/s",
+            plain / seconds,
+        )
+
+
+def _seconds(work: object) -> float:
+    began = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - began
+
+
+def _plain_loop(config: ShardConfig, path: Path) -> None:
+    """What somebody would write in an hour: no plan, no Ray, no manifest; one tar."""
+    kinds = masks.variant_kinds(config.stationary, config.moving)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for video in find(config.input, ()):
+            count = 0
+            for jpeg in jpegs(video, config.width, config.height, build._limits(config), Seen()):
+                _add(archive, sample.frame_member(video.id, count), jpeg)
+                zlib.crc32(jpeg)
+                count += 1
+            sequences = (
+                masks.mask_frames(kind, number, count, config.height, config.width)
+                for number, kind in enumerate(kinds)
+            )
+            _add(archive, sample.masks_member(video.id), sample.encode_masks(sequences).data)
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, BytesIO(data))
+
+
+def _planning() -> tuple[Figure, ...]:
+    """Records of a million videos -> settings, shards, tasks as they travel; in a fresh process."""
+    config = ShardConfig(input=("input",), output="output")
+    began = time.perf_counter()
+    videos = tuple(_record(number) for number in range(MILLION))
+    build._settings(config, videos)
+    tasks = build._tasks(config, videos)
+    for task in tasks:
+        assert task.encode(), task.note
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return (
+        Figure("planning 1,000,000 videos", seconds, "s", "60 s", seconds / 60),
+        Figure("memory of planning 1,000,000 videos", peak, "GiB", "2 GiB", peak / 2),
+    )
+
+
+def _record(number: int) -> SourceVideo:
+    name = f"{number * 2654435761 % 2**40:010x}-{number}"
+    return SourceVideo(
+        id=name,
+        split="train",
+        kind="folder",
+        uri=f"/lake/raw/train/JPEGImages/{name}",
+        name=f"train/JPEGImages/{name}",
+        frames=135,
+        bytes=135 * 200_000,
+        fps="30/1",
+        annotations=f"/lake/raw/train/Annotations/{name}",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,321 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from data_pipeline import lake
+from data_pipeline import lease as room
+from data_pipeline.door import UserError
+from data_pipeline.lease import Held, LeaseLost, lease
+
+LONG = 600.0  # seconds that no test lasts
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request, tmp_path):
+    """A folder for a lease, on disk and on S3."""
+    if request.param == "disk":
+        return str(tmp_path / "lease")
+    return lake.join(request.getfixturevalue("s3"), tmp_path.name)
+
+
+# What each process of the tests begins with; `away` makes it one of another host.
+BEGIN = """
+import json, os, sys, time
+from dataclasses import replace
+from data_pipeline import lease as room
+from data_pipeline.lease import Held, LeaseLost, lease
+def away(name):
+    here = room._this_process
+    room._this_process = lambda: replace(here(), boot=name)
+def say(*words): print(*words, flush=True)
+place, arguments = sys.argv[1], sys.argv[2:]
+"""
+
+
+@contextmanager
+def process(code, *arguments):
+    """A process that runs `code`; killed at the end."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", BEGIN + code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """This process counts as one of another host from now on."""
+
+    def move():
+        here = room._this_process()
+        monkeypatch.setattr(room, "_this_process", lambda: replace(here, boot="elsewhere"))
+
+    return move
+
+
+def test_one_after_the_other(place):
+    tokens = []
+    for _ in range(3):
+        with lease(place, what="data set", seconds=LONG) as held:
+            held.check()
+            tokens.append(held.token)
+    assert tokens == [1, 3, 5]
+    # The last entry stays, so that numbers only grow.
+    assert lake.list_files(place) == ["000000000006.json"]
+
+
+def test_an_exception_lets_go(place):
+    with pytest.raises(KeyError), lease(place, what="data set", seconds=LONG):
+        raise KeyError
+    with lease(place, what="data set", seconds=LONG):
+        pass
+
+
+def test_held_here(place):
+    with lease(place, what="data set /x/y", seconds=LONG):
+        says = rf"data set /x/y is in the hands of process {os.getpid()} on \S+, for 0 s now: wait"
+        with pytest.raises(Held, match=says), lease(place, what="data set /x/y", seconds=LONG):
+            pass
+    with lease(place, what="data set /x/y", seconds=LONG):
+        pass
+
+
+def test_held_elsewhere_as_long_as_it_is_renewed(place, elsewhere):
+    with lease(place, what="data set", seconds=1.5) as held:
+        elsewhere()
+        for _ in range(2):
+            with pytest.raises(Held), lease(place, what="data set", seconds=1.5):
+                pass
+        time.sleep(1.6)
+        held.check()
+        # One to hold it, and the one before for those who have just listed it.
+        assert len(lake.list_files(place)) <= 2
+
+
+def test_who_waits_gets_it_when_it_is_let_go(place, elsewhere):
+    first = ExitStack()
+    first.enter_context(lease(place, what="data set", seconds=LONG))
+    elsewhere()
+    looks = []
+
+    def highest(uri):
+        looks.append(uri)
+        if len(looks) == 3:
+            first.close()
+        return look(uri)
+
+    with pytest.MonkeyPatch.context() as patch:
+        look = room._highest
+        patch.setattr(room, "_highest", highest)
+        patch.setattr(room.time, "sleep", lambda _: None)
+        with lease(place, what="data set", seconds=LONG) as held:
+            held.check()
+
+
+def test_who_was_killed_here_is_followed_at_once(place):
+    code = "with lease(place, what='x', seconds=600): say('held'); time.sleep(600)"
+    with process(code, place) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Held, match=f"process {holder.pid} "), lease(place, what="x"):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        # Nobody has asked yet how it ended: it is a zombie.
+        while room._alive(room._highest(place)[1].process):
+            time.sleep(0.01)
+        with lease(place, what="x", seconds=LONG) as held:
+            assert held.token == 2
+
+
+def test_who_was_killed_elsewhere_is_followed_after_the_time_of_the_lease(place):
+    code = "away('far'); held = lease(place, what='x', seconds=1).__enter__(); say(held.token)"
+    with process(code + "\nos.kill(os.getpid(), 9)", place) as holder:
+        before = int(holder.stdout.readline())
+        holder.wait()
+        begun = time.monotonic()
+        with lease(place, what="x", seconds=1.0) as held:
+            assert held.token > before
+            assert time.monotonic() - begun >= 1.0
+
+
+def test_a_number_used_again_is_another_process(place):
+    with lease(place, what="x", seconds=LONG):
+        here = room._this_process()
+        assert room._alive(here)
+        assert not room._alive(replace(here, started=here.started - 1))
+
+
+def test_a_paused_holder_finds_out(place):
+    code = """
+away('far')
+with lease(place, what='x', seconds=1.5) as held:
+    held.check()
+    say(held.token)
+    sys.stdin.readline()
+    try: held.check()
+    except LeaseLost as error: say(error)
+"""
+    with process(code, place) as holder:
+        before = int(holder.stdout.readline())
+        os.kill(holder.pid, signal.SIGSTOP)
+        with lease(place, what="x", seconds=1.5) as held:
+            assert held.token > before
+            os.kill(holder.pid, signal.SIGCONT)
+            said, _ = holder.communicate("go\n")
+            assert "x: the lease is lost, it was" in said
+            assert said.endswith("run the same command again\n")
+            held.check()
+        assert holder.returncode == 0
+
+
+def test_a_higher_number_ends_it(place):
+    """The old holder's next number is free again: only a look tells."""
+    with lease(place, what="x", seconds=LONG) as held:
+        _, entry = room._highest(place)
+        room._create(place, 7, replace(entry, owner="another", host="far"))
+        with pytest.raises(LeaseLost, match="it was taken over by process .* on far"):
+            held.check()
+    assert lake.list_files(place)[-1] == "000000000007.json"
+    assert room._highest(place)[1].owner == "another"
+
+
+def test_a_slow_taker_gives_way(place, monkeypatch):
+    """Between its look and its create another took a number, went on, and deleted it."""
+    with lease(place, what="x", seconds=LONG):
+        pass
+    look = room._free_number
+
+    def slow(*arguments):
+        monkeypatch.setattr(room, "_free_number", look)
+        number = look(*arguments)
+        entry = replace(room._highest(place)[1], owner="another", released=False)
+        room._create(place, number + 3, replace(entry, process=room._this_process()))
+        return number
+
+    monkeypatch.setattr(room, "_free_number", slow)
+    with pytest.raises(Held), lease(place, what="x", seconds=LONG):
+        pass
+
+
+def test_a_store_that_is_ill_for_a_while(place, monkeypatch):
+    create, ill = lake.create_bytes, []
+
+    def sometimes(uri, data):
+        if time.monotonic() < end:
+            ill.append(uri)
+            raise lake.TransientError("not now")
+        create(uri, data)
+
+    with lease(place, what="x", seconds=2.0) as held:
+        end = time.monotonic() + 1.3
+        monkeypatch.setattr(lake, "create_bytes", sometimes)
+        time.sleep(2.2)
+        assert ill
+        held.check()
+
+
+def test_a_store_that_stays_ill(place, monkeypatch):
+    def never(*_):
+        raise lake.TransientError("not now")
+
+    with lease(place, what="x", seconds=0.6) as held:
+        held.check()
+        monkeypatch.setattr(lake, "create_bytes", never)
+        time.sleep(0.8)
+        # Nobody took it; but somebody might have by now.
+        with pytest.raises(LeaseLost, match="it was not renewed for 0.6 s"):
+            held.check()
+        monkeypatch.undo()
+        time.sleep(0.4)
+        with pytest.raises(LeaseLost):
+            held.check()
+
+
+def test_a_renewal_whose_answer_was_lost(place, monkeypatch):
+    create, lost = lake.create_bytes, []
+
+    def forgetful(uri, data):
+        create(uri, data)
+        if len(lost) < 2:
+            lost.append(uri)
+            raise lake.TransientError("no answer")
+
+    with lease(place, what="x", seconds=1.5) as held:
+        monkeypatch.setattr(lake, "create_bytes", forgetful)
+        time.sleep(1.7)
+        assert len(lost) == 2
+        held.check()
+    assert room._highest(place)[1].released
+
+
+def test_a_forked_process_does_not_hold_it(tmp_path):
+    code = """
+with lease(place, what='x', seconds=600) as held:
+    parent = os.getpid()
+    child = os.fork()
+    if not child:
+        try: held.check()
+        except LeaseLost as error: say(error)
+    else:
+        os.waitpid(child, 0)
+        held.check()
+        say(len(os.listdir(place)))
+"""
+    with process(code, str(tmp_path)) as holder:
+        said = holder.communicate()[0].splitlines()
+    assert re.search("it belongs to the process that this one was forked from", said[0])
+    assert said[1] == "1"
+    assert room._highest(str(tmp_path))[1].released
+
+
+def test_a_folder_of_something_else(place):
+    lake.write_bytes(lake.join(place, "notes.txt"), b"")
+    with lease(place, what="x", seconds=LONG):
+        pass
+    lake.write_bytes(lake.join(place, "000000000009.json"), b"{}")
+    with pytest.raises(UserError, match="no lease's of this version"), lease(place, what="x"):
+        pass
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_one_of_many_holds_it_at_any_moment(place, hosts):
+    """Eight processes at once, on one host and on several; each holds it three times."""
+    code = """
+if arguments[0] != "0": away("host" + arguments[0])
+turns = 0
+while turns < 3:
+    try:
+        with lease(place, what="x", seconds=4) as held:
+            begun = room._now()
+            time.sleep(0.02)
+            held.check()
+            say(json.dumps([held.token, begun, room._now()]))
+            turns += 1
+    except Held:
+        time.sleep(0.02)
+"""
+    with ExitStack() as stack:
+        all_of_them = [
+            stack.enter_context(process(code, place, str(number % hosts))) for number in range(8)
+        ]
+        said = [running.communicate()[0].splitlines() for running in all_of_them]
+        assert [running.returncode for running in all_of_them] == [0] * 8
+    turns = sorted((json.loads(line) for lines in said for line in lines), key=lambda t: t[1])
+    assert len(turns) == 24
+    for before, after in pairwise(turns):
+        assert before[2] < after[1], "two held it at once"
+        assert before[0] < after[0], "a token did not grow"

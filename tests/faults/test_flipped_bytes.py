@@ -1,0 +1,64 @@
+"""Every byte of a small data set flipped in turn."""
+
+from pathlib import Path
+
+import pytest
+
+from data_pipeline import manifest
+from data_pipeline.check import verify
+from data_pipeline.reader import CorruptData, DataSet
+from data_pipeline.session import ray_session
+from tests.tiny import shard_tiny, write_videos
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    videos = write_videos(folder / "videos", (5, 5))
+    with ray_session(1):
+        built = shard_tiny(folder / "v1", videos, width=16, height=16)
+    return Path(built.uri)
+
+
+def flipped(path, step=1):
+    """Flip one byte of a file after the other; yields its offset while it is wrong."""
+    whole = path.read_bytes()
+    for offset in range(0, len(whole), step):
+        data = bytearray(whole)
+        data[offset] ^= 0xFF
+        path.write_bytes(data)
+        yield offset
+    path.write_bytes(whole)
+
+
+def test_verify_finds_some(small):
+    (shard,) = small.glob("shards/test-*.tar")
+    assert all(verify(str(small)).differences for _ in flipped(shard, 499))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_verify_finds_all(small):
+    for name in manifest.load(str(small)).payload:
+        assert all(verify(str(small)).differences for _ in flipped(small / name)), name
+    assert verify(str(small)).differences == ()
+
+
+@pytest.mark.long
+def test_a_reader_finds_every_flipped_byte_of_what_it_reads(small):
+    data = DataSet.open(str(small))
+    (video,) = data.videos("test")
+    shard = small / video.shard
+    sound = data.read_frames(video, range(5)).tobytes(), data.read_masks(video, 0, range(5)).tobytes()
+    seen = 0
+    for _ in flipped(shard):
+        try:
+            found = (
+                data.read_frames(video, range(5)).tobytes(),
+                data.read_masks(video, 0, range(5)).tobytes(),
+            )
+        except CorruptData:
+            seen += 1
+        else:
+            assert found == sound
+    assert seen > 5 * 300  # at least the bytes of its frames

@@ -1,0 +1,109 @@
+"""A sharding that is killed again and again ends with the digest of one that was not."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from data_pipeline import manifest
+from data_pipeline.check import verify
+from tests.faults.sharding import finish, start
+from tests.tiny import write_videos
+
+LENGTHS = (60, 70, 80, 60, 90, 50, 60, 70)
+MOST_RUNS = 12
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("videos"), LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    """(digest, seconds) of a run that nobody disturbed."""
+    began = time.monotonic()
+    code, out, err = finish(start(videos, tmp_path_factory.mktemp("whole") / "v1"))
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1])["digest"], time.monotonic() - began
+
+
+def descendants(pid):
+    """(pid, command) of all processes below one."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+                commands[int(entry.name)] = (entry / "cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
+    below, found = {pid}, []
+    grown = True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in below} - below
+        grown = bool(more)
+        below |= more
+        found += [(child, commands[child]) for child in sorted(more)]
+    return found
+
+
+def victims(process, kind):
+    """The processes to kill: a task, the node with everything on it, or the driver."""
+    if kind == "driver":
+        return [process.pid]
+    below = descendants(process.pid)
+    if kind == "task":
+        return [pid for pid, command in below if command.startswith("ray::Map")][:1]
+    return [pid for pid, command in below if "raylet" in command.split("\0")[0]]
+
+
+def kill_some(process, chance, kinds, seconds):
+    """Kill parts of a run at a random moment until it ends or a part of it has to be run again."""
+    time.sleep(chance.uniform(0, seconds))
+    for pid in victims(process, chance.choice(kinds)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def killed_until_done(videos, output, seed, seconds, kinds=("driver", "node", "task")):
+    chance = random.Random(seed)
+    for run in range(MOST_RUNS):
+        process = start(videos, output)
+        if run < MOST_RUNS // 2:
+            kill_some(process, chance, kinds, seconds)
+        code, out, err = finish(process)
+        assert "Traceback" not in err, err
+        if code == 0:
+            return json.loads(out.splitlines()[-1])["digest"], run
+        assert not manifest.exists(str(output))
+    raise AssertionError("never came to an end")
+
+
+def check(videos, whole, folder, seed):
+    digest, seconds = whole
+    output = folder / "v1"
+    found, _ = killed_until_done(videos, output, seed, seconds)
+    assert found == digest
+    assert verify(str(output)).differences == ()
+    assert not any(manifest.is_work(p.relative_to(output).as_posix()) for p in output.rglob("*"))
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments(videos, whole, tmp_path, seed):
+    check(videos, whole, tmp_path, seed)
+
+
+@pytest.mark.long
+@pytest.mark.distributed
+@pytest.mark.parametrize("seed", range(3, 25))
+def test_killed_at_many_random_moments(videos, whole, tmp_path, seed):
+    check(videos, whole, tmp_path, seed)

@@ -1,0 +1,232 @@
+"""Every operation of the lake on a road where requests come to harm."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import fsspec
+import pytest
+
+from data_pipeline import lake
+from data_pipeline.lease import lease
+from tests.faults.s3 import Fault, faulty, s3_server
+
+PIECE = 5 * 2**20  # S3 takes no smaller parts
+BIG = random.Random(0).randbytes(2 * PIECE + 1)
+SMALL = BIG[:100_000]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as endpoint:
+        make = urllib.request.Request(f"{endpoint}/bucket", method="PUT")
+        urllib.request.urlopen(make).close()
+        yield endpoint
+
+
+@pytest.fixture
+def road(server, monkeypatch):
+    """Sends the requests of this process to an endpoint."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(lake, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(lake, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(lake, "_PIECE", PIECE)
+
+    def take(endpoint):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        lake._s3().clear_instance_cache()
+
+    take(server)
+    yield take
+    lake._s3().clear_instance_cache()
+
+
+@pytest.fixture
+def seen(server):
+    """What somebody else finds in the bucket, who has a road without faults."""
+    s3 = fsspec.filesystem("s3", endpoint_url=server, key="test", secret="test")
+    s3.use_listings_cache = False
+
+    def look(uri):
+        s3.invalidate_cache()
+        root = uri.removeprefix("s3://") + "/"
+        found = s3.find(uri, detail=True).values()
+        files = [item for item in found if item["type"] == "file"]
+        return {item["name"].removeprefix(root): item["size"] for item in files}
+
+    look.s3 = s3
+    return look
+
+
+def use_all(place, scratch):
+    """Every operation that asks S3, each looked at."""
+    (scratch / "big").write_bytes(BIG)
+    small, big, lone = (lake.join(place, name) for name in ("a/small", "a/big", "lone"))
+    assert not lake.exists(small)
+    lake.create_bytes(small, SMALL)
+    with pytest.raises(FileExistsError):
+        lake.create_bytes(small, SMALL[1:])
+    lake.upload(scratch / "big", big)
+    lake.write_bytes(lone, b"old")
+    lake.write_bytes(lone, b"")
+    assert lake.exists(small)
+    assert lake.exists(lake.join(place, "a"))
+    assert lake.read_bytes(small) == SMALL
+    assert lake.read_bytes(lone) == b""
+    assert lake.read_range(big, PIECE - 5, 10) == BIG[PIECE - 5 : PIECE + 5]
+    lake.download(big, scratch / "back")
+    assert (scratch / "back").read_bytes() == BIG
+    with lake.local_copy(big) as path:
+        assert path.read_bytes() == BIG
+    found = [(entry.name, entry.size) for entry in lake.list_entries(place)]
+    assert found == [("a/big", len(BIG)), ("a/small", len(SMALL)), ("lone", 0)]
+    lake.remove(lone)
+    lake.remove_files(place, ["a/big", "a/small", "never"])
+    assert lake.list_files(place) == []
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_operation_ends_well(server, road, tmp_path, fault):
+    with faulty(server, seed=1, share=0.3, faults=[fault]) as proxy:
+        road(proxy)
+        use_all(f"s3://bucket/{fault.name}", tmp_path)
+
+
+def test_a_create_whose_answer_was_lost_is_a_success(server, road):
+    with faulty(server, seed=0, share=0.5, faults=[Fault.CUT_ANSWER]) as proxy:
+        road(proxy)
+        for number in range(10):
+            lake.create_bytes(f"s3://bucket/lost/{number}", str(number).encode())
+            # The same bytes: what tells its own object from another's is not what is in it.
+            with pytest.raises(FileExistsError):
+                lake.create_bytes(f"s3://bucket/lost/{number}", str(number).encode())
+    road(server)
+    assert [lake.read_bytes(f"s3://bucket/lost/{n}") for n in range(10)] == [
+        str(n).encode() for n in range(10)
+    ]
+
+
+def test_no_truncated_object_is_ever_listed(server, road, seen, tmp_path):
+    place = "s3://bucket/listed"
+    (tmp_path / "big").write_bytes(BIG)
+    whole = {"big": len(BIG), "small": len(SMALL)}
+    sizes, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            sizes.extend(seen(place).items())
+
+    looking = threading.Thread(target=look)
+    with faulty(server, seed=2, share=0.3) as proxy:
+        road(proxy)
+        looking.start()
+        try:
+            for number in range(6):
+                lake.upload(tmp_path / "big", f"{place}/{number}-big")
+                lake.create_bytes(f"{place}/{number}-small", SMALL)
+        finally:
+            done.set()
+            looking.join()
+    assert len(seen(place)) == 12
+    assert {(name.partition("-")[2], size) for name, size in sizes} == set(whole.items())
+
+
+@pytest.mark.parametrize("sent", [0, 1, PIECE // 2, PIECE - 1])
+def test_the_server_keeps_nothing_of_a_body_that_was_cut(server, road, seen, sent):
+    """So that the tests above speak of the lake, not of a server that is too kind or too strict."""
+    head = f"PUT /bucket/cut/{sent} HTTP/1.1\r\nHost: x\r\nContent-Length: {PIECE}\r\n\r\n"
+    host, _, port = server.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + BIG[:sent])
+    road(server)
+    lake.write_bytes("s3://bucket/cut/after", b"")
+    assert seen("s3://bucket/cut") == {"after": 0}
+
+
+@pytest.mark.parametrize("pieces", [1, 8])
+def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pieces):
+    """One request, cut for ever; and many parts, each of which takes its time."""
+    local, place = tmp_path / "local", f"s3://bucket/killed-{pieces}"
+    local.write_bytes(bytes(pieces * PIECE))
+    code = (
+        "import sys; from pathlib import Path; from data_pipeline import lake\n"
+        f"lake._PIECE = {PIECE}; print('begun', flush=True)\n"
+        "lake.upload(Path(sys.argv[1]), sys.argv[2])"
+    )
+    fault, share = (Fault.CUT_REQUEST, 1.0) if pieces == 1 else (Fault.STALL, 0.5)
+    with faulty(server, seed=3, share=share, faults=[fault], stall_seconds=0.5) as proxy:
+        road(proxy)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", code, str(local), f"{place}/file"], stdout=subprocess.PIPE
+        )
+        with writer:
+            assert writer.stdout.readline() == b"begun\n"
+            while pieces > 1 and writer.poll() is None and not parts_of(seen.s3, place):
+                time.sleep(0.01)
+            time.sleep(0.2)
+            os.kill(writer.pid, signal.SIGKILL)
+        assert writer.returncode == -signal.SIGKILL
+    assert seen(place) == {}
+
+
+def parts_of(s3, place):
+    """How many parts of the one unfinished upload the server has."""
+    uploads = s3.call_s3("list_multipart_uploads", Bucket="bucket").get("Uploads", [])
+    asked = [u for u in uploads if place.endswith(u["Key"].partition("/")[0])]
+    if not asked:
+        return 0
+    found = s3.call_s3(
+        "list_parts", Bucket="bucket", Key=asked[0]["Key"], UploadId=asked[0]["UploadId"]
+    )
+    return len(found.get("Parts", []))
+
+
+@pytest.mark.usefixtures("road")
+def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
+    """An exception between two parts: nothing is visible, and no parts are kept."""
+    (tmp_path / "big").write_bytes(BIG)
+    ask, parts = lake._request, []
+
+    def interrupted(uri, method, **asked):
+        if method == "upload_part":
+            parts.append(method)
+            if len(parts) == 2:
+                raise KeyboardInterrupt
+        return ask(uri, method, **asked)
+
+    monkeypatch.setattr(lake, "_request", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lake.upload(tmp_path / "big", "s3://bucket/broken/file")
+    assert seen("s3://bucket/broken") == {}
+    uploads = seen.s3.call_s3("list_multipart_uploads", Bucket="bucket").get("Uploads", [])
+    assert not [upload for upload in uploads if upload["Key"].startswith("broken/")]
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_store_that_stays_ill_is_given_up(server, road, monkeypatch, fault):
+    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 1.5)
+    lake.write_bytes("s3://bucket/ill", b"text")
+    with faulty(server, share=1.0, faults=[fault]) as proxy:
+        road(proxy)
+        with pytest.raises(lake.TransientError, match="run the same command again later") as found:
+            lake.read_bytes("s3://bucket/ill")
+        assert "\n" not in str(found.value)
+
+
+def test_a_lease_survives_what_is_shorter_than_it(server, road):
+    """Twelve renewals or so; each asks several times."""
+    with (
+        faulty(server, seed=4, share=0.2) as proxy,
+        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=4.0) as held,
+    ):
+        for _ in range(10):
+            time.sleep(0.5)
+            held.check()

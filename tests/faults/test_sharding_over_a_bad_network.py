@@ -1,0 +1,90 @@
+"""A whole sharding whose way to S3 resets, stalls, answers 503 and cuts bodies."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from data_pipeline import lake
+from data_pipeline.check import verify
+from tests.faults.s3 import faulty, s3_server
+from tests.faults.sharding import finish, start
+from tests.tiny import write_videos
+
+LENGTHS = (60, 70, 80, 60)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("videos"), LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def digest(videos, tmp_path_factory):
+    """Of the same data set on disk."""
+    code, out, err = finish(start(videos, tmp_path_factory.mktemp("disk") / "v1"))
+    assert code == 0, err
+    return json.loads(out.splitlines()[-1])["digest"]
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def road(monkeypatch):
+    """Choose the way on which this process, and those it starts, go to S3."""
+
+    def take(url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        lake._s3().clear_instance_cache()
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    yield take
+    lake._s3().clear_instance_cache()
+
+
+def watch(uri, over, sizes):
+    """Note every size that an object was ever listed with."""
+    while not over.wait(0.05):
+        for entry in lake.list_entries(uri):
+            sizes.setdefault(entry.name, set()).add(entry.size)
+
+
+def check(videos, digest, endpoint, road, seed):
+    uri = f"s3://bad-network-{seed}/curated/tiny/v1"
+    road(endpoint)
+    lake._s3().mkdir(f"bad-network-{seed}")
+    over, sizes = threading.Event(), {}
+    watcher = threading.Thread(target=watch, args=(uri, over, sizes))
+    with faulty(endpoint, seed=seed, share=0.15) as bad:
+        road(bad)
+        process = start(videos, uri)
+        road(endpoint)
+        watcher.start()
+        code, out, err = finish(process)
+    time.sleep(0.2)
+    over.set()
+    watcher.join()
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["digest"] == digest
+    assert verify(uri).differences == ()
+    assert {name for name, seen in sizes.items() if len(seen) > 1} == set()
+    assert any(name.endswith(".tar") for name in sizes)
+
+
+@pytest.mark.distributed
+def test_same_digest_and_nothing_truncated(videos, digest, endpoint, road):
+    check(videos, digest, endpoint, road, seed=0)
+
+
+@pytest.mark.long
+@pytest.mark.distributed
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_same_digest_on_many_bad_roads(videos, digest, endpoint, road, seed):
+    check(videos, digest, endpoint, road, seed)

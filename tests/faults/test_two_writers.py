@@ -1,0 +1,31 @@
+"""Two processes build one version at the same time."""
+
+import time
+
+import pytest
+
+from data_pipeline import manifest
+from data_pipeline.check import verify
+from tests.faults.sharding import finish, start
+from tests.tiny import write_videos
+
+
+@pytest.mark.distributed
+def test_one_wins_and_the_other_says_so(tmp_path):
+    videos = write_videos(tmp_path / "videos", (60, 70, 80, 60))
+    output = tmp_path / "v1"
+    first = start(videos, output)
+    while not list(output.glob(f"{manifest.LEASE}/*.json")):
+        assert first.poll() is None, finish(first)
+        time.sleep(0.05)
+    second = start(videos, output)
+    code, out, err = finish(second)
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith(f"refused: data set {output} is in the hands of process {first.pid} on ")
+    code, out, err = finish(first)
+    assert code == 0, err
+    assert verify(str(output)).differences == ()
+    third = start(videos, output)
+    code, out, err = finish(third)
+    assert (code, "already there" in out) == (0, True), err
