@@ -13,11 +13,11 @@ from typing import Any
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
-from data_pipeline import catalogue, lake, manifest, masks, sample
+from data_pipeline import catalogue, croissant, lake, manifest, masks, sample
 from data_pipeline.canonical import sha256_of_json
 from data_pipeline.config import ShardConfig
 from data_pipeline.door import Refused, UserError
-from data_pipeline.lease import Lease, lease
+from data_pipeline.lease import lease
 from data_pipeline.manifest import File, Manifest
 from data_pipeline.object_masks import Ring
 from data_pipeline.plan import MEGABYTE, plan_shards
@@ -71,16 +71,39 @@ def build(config: ShardConfig) -> Built:
     with ray_session(config.workers):
         videos = find_videos(config)
         settings = _settings(config, videos)
-        if manifest.exists(uri):
-            return _already_there(uri, settings, videos)
-        with lease(
-            lake.join(uri, manifest.LEASE), what=f"data set {uri}", seconds=_LEASE_S
-        ) as held:
-            if manifest.exists(uri):  # finished by somebody else while this one waited
-                return _already_there(uri, settings, videos)
-            _refuse_foreign_files(uri)
-            written = _write_shards(uri, config, _orders(config, videos))
-            return _commit(uri, settings, written, parents, held)
+        written = not manifest.exists(uri) and _write(uri, config, settings, videos, parents)
+    there = manifest.load(uri)
+    if there.settings != settings:
+        difference = _difference(uri, there, settings, videos)
+        raise UserError(
+            f"{uri} exists with other content ({difference}): a data set is never written over, "
+            "choose another version"
+        )
+    lake.remove_files(uri, [name for name in lake.list_files(uri) if manifest.is_work(name)])
+    return _built(uri, there, already_there=not written)
+
+
+def _write(
+    uri: str,
+    config: ShardConfig,
+    settings: dict[str, Any],
+    videos: Sequence[SourceVideo],
+    parents: dict[str, str],
+) -> bool:
+    """Write a data set where there is none; False when somebody else was quicker."""
+    _refuse_foreign_files(uri)
+    folder = lake.join(uri, manifest.LEASE)
+    with lease(folder, what=f"data set {uri}", seconds=_LEASE_S) as held:
+        if manifest.exists(uri):  # finished while this one waited for the lease
+            return False
+        shards = _write_shards(uri, config, _orders(config, videos))
+        made = _complete(uri, settings, shards, parents)
+        held.check()
+        try:
+            manifest.create(uri, made)
+        except FileExistsError:
+            return False
+    return True
 
 
 def _settings(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str, Any]:
@@ -162,19 +185,6 @@ def _donors(
         return tuple(annotated[donor] for donor in chosen)
 
     return donors
-
-
-def _already_there(uri: str, settings: dict[str, Any], videos: Sequence[SourceVideo]) -> Built:
-    there = manifest.load(uri)
-    if there.settings != settings:
-        difference = _difference(uri, there, settings, videos)
-        raise UserError(
-            f"{uri} exists with other content ({difference}): a data set is never written over, "
-            "choose another version"
-        )
-    _clear_work(uri)
-    rows = _catalogue(uri)
-    return _built(uri, there, rows, already_there=True)
 
 
 def _difference(
@@ -295,43 +305,25 @@ def _run(row: dict[str, Any], told: Tally) -> dict[str, Any]:
     return {"wrong": wrong, "failed": failed, "written": written}
 
 
-def _commit(
-    uri: str,
-    settings: dict[str, Any],
-    shards: Sequence[Written],
-    parents: dict[str, str],
-    held: Lease,
-) -> Built:
-    """Write what is left, the manifest last: from then on the data set exists."""
+def _complete(
+    uri: str, settings: dict[str, Any], shards: Sequence[Written], parents: dict[str, str]
+) -> Manifest:
+    """Write all but the manifest, and remove what is no part of the data set."""
     rows = [row for written in shards for row in written.videos]
     payload = {path: file for written in shards for path, file in written.payload.items()}
     table = catalogue.encode_catalogue(rows)
     payload[catalogue.CATALOGUE] = _write_file(uri, catalogue.CATALOGUE, table)
+    described = croissant.encode(settings, payload, rows)
+    payload[croissant.CROISSANT] = _write_file(uri, croissant.CROISSANT, described)
     stray = [n for n in lake.list_files(uri) if n not in payload and not manifest.is_work(n)]
     lake.remove_files(uri, stray)
     details = {video: text for written in shards for video, text in written.details.items()}
     provenance = _provenance(uri) | {"parents": parents, "rejected": details}
-    made = Manifest(settings, payload, manifest.digest_of(settings, payload), provenance)
-    held.check()
-    try:
-        manifest.create(uri, made)
-    except FileExistsError as error:
-        if manifest.load(uri).digest != made.digest:
-            raise UserError(
-                f"another run finished other content at {uri} meanwhile: choose another version"
-            ) from error
-    _clear_work(uri)
-    return _built(uri, made, rows, already_there=False)
+    return Manifest(settings, payload, manifest.digest_of(settings, payload), provenance)
 
 
-def _clear_work(uri: str) -> None:
-    """Remove what only a build at work needs."""
-    lake.remove_files(uri, [name for name in lake.list_files(uri) if manifest.is_work(name)])
-
-
-def _built(
-    uri: str, made: Manifest, rows: Sequence[catalogue.VideoRow], *, already_there: bool
-) -> Built:
+def _built(uri: str, made: Manifest, *, already_there: bool) -> Built:
+    rows = _catalogue(uri)
     return Built(
         uri=uri,
         digest=made.digest,

@@ -39,7 +39,7 @@ class ShardConfig:
     """Free-form masks a video that stand still, number."""
     moving: int = 2
     """Free-form masks a video that move, number."""
-    objects: int = 2
+    objects: int = 1
     """Masks a video in the shape of annotated objects of another video of its split, number;
     a video gets none where no other video of its split has annotations."""
     seed: int = 0

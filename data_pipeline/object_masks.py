@@ -186,7 +186,8 @@ def _resized(labels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
     """Nearest neighbour of the centre of each pixel, in whole numbers: the same everywhere."""
     rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
-    return labels[rows][:, columns]
+    resized: NDArray[np.uint8] = labels[rows][:, columns]
+    return resized
 
 
 def _moved(mask: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:

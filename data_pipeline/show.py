@@ -159,7 +159,7 @@ def text(shown: Shown) -> str:
         reasons = list(shown.rejected.items())
         more = [f"  and {len(reasons) - _REASONS} more reasons"] if len(reasons) > _REASONS else []
         lines = [f"  {count:>6,}  {reason}" for reason, count in reasons[:_REASONS]]
-        head = f"{sum(shown.rejected.values()):,} videos left out"
+        head = f"left out, videos: {sum(shown.rejected.values()):,}"
         parts.append("\n".join([head, *lines, *more]))
     for title, spread_ in (("frames a video", shown.lengths), ("bytes a frame", shown.sizes)):
         if spread_ is not None:

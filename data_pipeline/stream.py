@@ -53,7 +53,7 @@ def stream(
             frames[video.shard] += video.frames
     return wds.FluidWrapper(
         wds.DataPipeline(
-            list(frames),
+            wds.SimpleShardList(list(frames)),
             wds.split_by_node,
             wds.split_by_worker,
             partial(_samples, data.files, frames),
@@ -63,10 +63,10 @@ def stream(
 
 
 def _samples(
-    files: Files, frames: Mapping[str, int], shards: Iterable[str]
+    files: Files, frames: Mapping[str, int], shards: Iterable[dict[str, str]]
 ) -> Iterator[dict[str, Any]]:
     """The members of each video, as many frames as the catalogue says, or an error."""
-    for shard in shards:
+    for shard in (one["url"] for one in shards):
         read = 0
         with files.open(shard) as file:
             for members in group_by_keys(tar_file_expander([{"url": shard, "stream": file}])):

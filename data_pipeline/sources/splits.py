@@ -82,7 +82,7 @@ def read_lists(flags: Sequence[str]) -> dict[str, set[str]]:
 def _names(uri: str) -> list[str]:
     try:
         data = lake.read_bytes(uri)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"--split-lists {uri} is not there: give a list of ids") from error
     try:
         text = data.decode()

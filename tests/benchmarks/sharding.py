@@ -17,6 +17,8 @@ from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
+
 from data_pipeline import build, masks, sample
 from data_pipeline.config import ShardConfig
 from data_pipeline.session import ray_session

@@ -161,7 +161,7 @@ def test_other_content_is_refused(own, videos, tmp_path):
         shard_tiny(own.uri, [videos[0], other, videos[2]])
 
 
-class Interrupted(Exception):
+class InterruptedBuildError(Exception):
     """Ends a build just before its manifest."""
 
 
@@ -170,12 +170,13 @@ def unfinished(tmp_path, videos, monkeypatch):
     """A data set that lacks nothing but its manifest."""
 
     def stop(_uri, _made):
-        raise Interrupted
+        raise InterruptedBuildError
 
     with monkeypatch.context() as patch:
         patch.setattr("data_pipeline.build.manifest.create", stop)
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptedBuildError):
             shard_tiny(tmp_path / "v1", videos)
+    assert not manifest.exists(str(tmp_path / "v1"))
     return tmp_path / "v1"
 
 

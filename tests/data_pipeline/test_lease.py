@@ -27,6 +27,12 @@ def place(request, tmp_path):
     return lake.join(request.getfixturevalue("s3"), tmp_path.name)
 
 
+@pytest.fixture
+def on_disk(tmp_path):
+    """A folder for a lease, where what is tested does not depend on the store."""
+    return str(tmp_path / "lease")
+
+
 # What each process of the tests begins with; `away` makes it one of another host.
 BEGIN = """
 import json, os, sys, time
@@ -95,21 +101,21 @@ def test_held_here(place):
         pass
 
 
-def test_held_elsewhere_as_long_as_it_is_renewed(place, elsewhere):
-    with lease(place, what="data set", seconds=1.5) as held:
+def test_held_elsewhere_as_long_as_it_is_renewed(on_disk, elsewhere):
+    with lease(on_disk, what="data set", seconds=1.5) as held:
         elsewhere()
         for _ in range(2):
-            with pytest.raises(Held), lease(place, what="data set", seconds=1.5):
+            with pytest.raises(Held), lease(on_disk, what="data set", seconds=1.5):
                 pass
         time.sleep(1.6)
         held.check()
-        # One to hold it, and the one before for those who have just listed it.
-        assert len(lake.list_files(place)) <= 2
+        # The newest, the one before for those who have just listed it, and one about to go.
+        assert len(lake.list_files(on_disk)) <= 3
 
 
-def test_who_waits_gets_it_when_it_is_let_go(place, elsewhere):
+def test_who_waits_gets_it_when_it_is_let_go(on_disk, elsewhere):
     first = ExitStack()
-    first.enter_context(lease(place, what="data set", seconds=LONG))
+    first.enter_context(lease(on_disk, what="data set", seconds=LONG))
     elsewhere()
     looks = []
 
@@ -123,7 +129,7 @@ def test_who_waits_gets_it_when_it_is_let_go(place, elsewhere):
         look = room._highest
         patch.setattr(room, "_highest", highest)
         patch.setattr(room.time, "sleep", lambda _: None)
-        with lease(place, what="data set", seconds=LONG) as held:
+        with lease(on_disk, what="data set", seconds=LONG) as held:
             held.check()
 
 
@@ -141,25 +147,30 @@ def test_who_was_killed_here_is_followed_at_once(place):
             assert held.token == 2
 
 
-def test_who_was_killed_elsewhere_is_followed_after_the_time_of_the_lease(place):
-    code = "away('far'); held = lease(place, what='x', seconds=1).__enter__(); say(held.token)"
-    with process(code + "\nos.kill(os.getpid(), 9)", place) as holder:
+def test_who_was_killed_elsewhere_is_followed_after_the_time_of_the_lease(on_disk):
+    code = """
+away('far')
+with lease(place, what='x', seconds=1) as held:
+    say(held.token)
+    os.kill(os.getpid(), 9)
+"""
+    with process(code, on_disk) as holder:
         before = int(holder.stdout.readline())
         holder.wait()
         begun = time.monotonic()
-        with lease(place, what="x", seconds=1.0) as held:
+        with lease(on_disk, what="x", seconds=1.0) as held:
             assert held.token > before
             assert time.monotonic() - begun >= 1.0
 
 
-def test_a_number_used_again_is_another_process(place):
-    with lease(place, what="x", seconds=LONG):
+def test_a_number_used_again_is_another_process(on_disk):
+    with lease(on_disk, what="x", seconds=LONG):
         here = room._this_process()
         assert room._alive(here)
         assert not room._alive(replace(here, started=here.started - 1))
 
 
-def test_a_paused_holder_finds_out(place):
+def test_a_paused_holder_finds_out(on_disk):
     code = """
 away('far')
 with lease(place, what='x', seconds=1.5) as held:
@@ -169,10 +180,10 @@ with lease(place, what='x', seconds=1.5) as held:
     try: held.check()
     except LeaseLost as error: say(error)
 """
-    with process(code, place) as holder:
+    with process(code, on_disk) as holder:
         before = int(holder.stdout.readline())
         os.kill(holder.pid, signal.SIGSTOP)
-        with lease(place, what="x", seconds=1.5) as held:
+        with lease(on_disk, what="x", seconds=1.5) as held:
             assert held.token > before
             os.kill(holder.pid, signal.SIGCONT)
             said, _ = holder.communicate("go\n")
@@ -187,7 +198,7 @@ def test_a_higher_number_ends_it(place):
     with lease(place, what="x", seconds=LONG) as held:
         _, entry = room._highest(place)
         room._create(place, 7, replace(entry, owner="another", host="far"))
-        with pytest.raises(LeaseLost, match="it was taken over by process .* on far"):
+        with pytest.raises(LeaseLost, match=r"it was taken over by process .* on far"):
             held.check()
     assert lake.list_files(place)[-1] == "000000000007.json"
     assert room._highest(place)[1].owner == "another"
@@ -211,7 +222,7 @@ def test_a_slow_taker_gives_way(place, monkeypatch):
         pass
 
 
-def test_a_store_that_is_ill_for_a_while(place, monkeypatch):
+def test_a_store_that_is_ill_for_a_while(on_disk, monkeypatch):
     create, ill = lake.create_bytes, []
 
     def sometimes(uri, data):
@@ -220,7 +231,7 @@ def test_a_store_that_is_ill_for_a_while(place, monkeypatch):
             raise lake.TransientError("not now")
         create(uri, data)
 
-    with lease(place, what="x", seconds=2.0) as held:
+    with lease(on_disk, what="x", seconds=2.0) as held:
         end = time.monotonic() + 1.3
         monkeypatch.setattr(lake, "create_bytes", sometimes)
         time.sleep(2.2)
@@ -228,16 +239,16 @@ def test_a_store_that_is_ill_for_a_while(place, monkeypatch):
         held.check()
 
 
-def test_a_store_that_stays_ill(place, monkeypatch):
+def test_a_store_that_stays_ill(on_disk, monkeypatch):
     def never(*_):
         raise lake.TransientError("not now")
 
-    with lease(place, what="x", seconds=0.6) as held:
+    with lease(on_disk, what="x", seconds=0.6) as held:
         held.check()
         monkeypatch.setattr(lake, "create_bytes", never)
         time.sleep(0.8)
         # Nobody took it; but somebody might have by now.
-        with pytest.raises(LeaseLost, match="it was not renewed for 0.6 s"):
+        with pytest.raises(LeaseLost, match=r"it was not renewed for 0\.6 s"):
             held.check()
         monkeypatch.undo()
         time.sleep(0.4)
@@ -291,13 +302,13 @@ def test_a_folder_of_something_else(place):
         pass
 
 
-@pytest.mark.parametrize("hosts", [1, 4])
-def test_one_of_many_holds_it_at_any_moment(place, hosts):
-    """Eight processes at once, on one host and on several; each holds it three times."""
+def test_one_of_many_holds_it_at_any_moment(place):
+    """Eight processes at once, on three hosts; each holds it twice."""
     code = """
 if arguments[0] != "0": away("host" + arguments[0])
 turns = 0
-while turns < 3:
+sys.stdin.readline()
+while turns < 2:
     try:
         with lease(place, what="x", seconds=4) as held:
             begun = room._now()
@@ -306,16 +317,19 @@ while turns < 3:
             say(json.dumps([held.token, begun, room._now()]))
             turns += 1
     except Held:
-        time.sleep(0.02)
+        time.sleep(0.2)
 """
     with ExitStack() as stack:
         all_of_them = [
-            stack.enter_context(process(code, place, str(number % hosts))) for number in range(8)
+            stack.enter_context(process(code, place, str(number % 3))) for number in range(8)
         ]
+        for running in all_of_them:
+            running.stdin.write("go\n")
+            running.stdin.flush()
         said = [running.communicate()[0].splitlines() for running in all_of_them]
         assert [running.returncode for running in all_of_them] == [0] * 8
     turns = sorted((json.loads(line) for lines in said for line in lines), key=lambda t: t[1])
-    assert len(turns) == 24
+    assert len(turns) == 16
     for before, after in pairwise(turns):
         assert before[2] < after[1], "two held it at once"
         assert before[0] < after[0], "a token did not grow"

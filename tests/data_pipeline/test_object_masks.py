@@ -1,7 +1,6 @@
 import tracemalloc
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_pipeline.object_masks import NoObject, Ring, donors, object_mask_frames
+from tests.layouts import shared_data
 
-REAL = Path(__file__).parents[3] / "shared/data"
 VIDEOS = [f"video-{i}" for i in range(200)]
 
 
@@ -223,13 +222,12 @@ def test_memory_does_not_grow_with_the_video_nor_hold_the_maps():
     assert most < 12e6
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real material is not here")
 @pytest.mark.parametrize(("video", "better"), [("bmx-trees", 0.09), ("tennis", 0.06)])
 def test_real_objects_between_annotations(video, better):
     """Nearer to the annotation of every frame than holding the last of every fifth is."""
 
     def maps(folder):
-        paths = sorted((REAL / folder / video).glob("*.png"))
+        paths = sorted((shared_data() / folder / video).glob("*.png"))
         return {
             int(path.stem): (np.asarray(Image.open(path)) > 0).astype(np.uint8) for path in paths
         }

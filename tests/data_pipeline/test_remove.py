@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,18 +33,21 @@ def own(tmp_path):
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     """An MLflow with one run and one registered version, both made with data set `d...`."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-    tracking.local_store_ready(uri)
-    run_id = tracking.ensure_run(uri, run_name="first", kind="training", tags={})
-    tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
-    client = MlflowClient(uri, uri)
-    client.create_registered_model("sttn")
-    tags = {references.DATA_DIGEST: "d" * 64}
-    client.create_model_version("sttn", "/nowhere", run_id=run_id, tags=tags)
-    other = tracking.ensure_run(uri, run_name="binned", kind="training", tags={})
-    tracking.log_data_set(uri, other, "/lake/tiny/v2", "e" * 64, "training")
-    client.delete_run(other)
-    return uri
+    # `mlflow.set_tracking_uri` writes this variable; the next room must not read it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+        tracking.local_store_ready(uri)
+        run_id = tracking.ensure_run(uri, run_name="first", kind="training", tags={})
+        tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
+        client = MlflowClient(uri, uri)
+        client.create_registered_model("sttn")
+        tags = {references.DATA_DIGEST: "d" * 64}
+        client.create_model_version("sttn", "/nowhere", run_id=run_id, tags=tags)
+        other = tracking.ensure_run(uri, run_name="binned", kind="training", tags={})
+        tracking.log_data_set(uri, other, "/lake/tiny/v2", "e" * 64, "training")
+        client.delete_run(other)
+        yield uri
 
 
 def config(uri, **fields):
@@ -107,6 +113,31 @@ def test_the_manifest_goes_first_and_the_same_command_finishes(own, monkeypatch)
     assert gone[0].endswith(manifest.MANIFEST)
     monkeypatch.setattr(lake, "remove", honest)
     remove_data_set(config(own), nobody)
+    assert not Path(own).exists()
+
+
+KILLED = """
+import os, signal, sys
+from data_pipeline import lake, run
+honest, gone = lake.remove, []
+def remove(uri):
+    if len(gone) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    gone.append(uri)
+    honest(uri)
+lake.remove = remove
+run.main(["remove", sys.argv[1], "--no-registry"])
+"""
+
+
+def test_after_a_kill_the_same_command_finishes(own):
+    total = len(files_below(own))
+    command = [sys.executable, "-c", KILLED, own]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert not manifest.exists(own)
+    assert 0 < len(files_below(own)) <= total
+    assert run.main(["remove", own, "--no-registry"]) == 0
     assert not Path(own).exists()
 
 
@@ -196,7 +227,7 @@ def test_somebody_at_work_there_is_left_alone(own):
         assert manifest.exists(own)
 
 
-def test_abandoned_things_go_and_all_others_stay(own, tmp_path, monkeypatch):
+def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
     root = tmp_path / "lake"
     for name in ("old", "new", "mixed"):
         uri = root / name / "v1"

@@ -1,5 +1,6 @@
 """Two processes build one version at the same time."""
 
+import signal
 import time
 
 import pytest
@@ -18,14 +19,15 @@ def test_one_wins_and_the_other_says_so(tmp_path):
     while not list(output.glob(f"{manifest.LEASE}/*.json")):
         assert first.poll() is None, finish(first)
         time.sleep(0.05)
-    second = start(videos, output)
-    code, out, err = finish(second)
-    assert (code, out) == (1, "")
+    # Alive, and slow enough to be met at work.
+    first.send_signal(signal.SIGSTOP)
+    code, out, err = finish(start(videos, output))
+    first.send_signal(signal.SIGCONT)
+    assert (code, out) == (1, ""), err
     last = err.splitlines()[-1]
     assert last.startswith(f"refused: data set {output} is in the hands of process {first.pid} on ")
     code, out, err = finish(first)
     assert code == 0, err
     assert verify(str(output)).differences == ()
-    third = start(videos, output)
-    code, out, err = finish(third)
+    code, out, err = finish(start(videos, output))
     assert (code, "already there" in out) == (0, True), err
