@@ -10,6 +10,8 @@ from typing import Any
 import ray
 import ray.data
 
+from data_pipeline.door import Refused
+
 OBJECT_STORE_BYTES = 256 * 2**20
 
 # Read by Ray when it starts; what the user has set wins.
@@ -26,6 +28,9 @@ def ray_session(cpus: int) -> Iterator[None]:
 
     Uses the session that is open already; else joins the cluster that RAY_ADDRESS names; else
     starts a local Ray with `cpus` CPUs and stops it at the end.
+
+    Raises:
+        Refused: Ray did not start, or the cluster does not answer.
     """
     if ray.is_initialized():
         yield
@@ -41,7 +46,11 @@ def ray_session(cpus: int) -> Iterator[None]:
             # Errors of workers come back as exceptions; the rest is in Ray's session folder.
             "log_to_driver": False,
         }
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except Exception as error:  # Ray has no type of its own for it
+        line = str(error).strip().splitlines()[0]
+        raise Refused(f"Ray did not start ({line}): run the same command again") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Its constructor sets fields that it calls deprecated itself.

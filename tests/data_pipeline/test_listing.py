@@ -21,9 +21,10 @@ def full(tmp_path):
     parents = {f"{root}/curated/tiny/v1": first.digest}
     handmade.make(f"{root}/curated/tiny/v2", seed=1, parents=parents, version="v2")
     (root / "curated/half/v1/_staging").mkdir(parents=True)
-    (root / "curated/half/v1/_staging/train-00000-abc.json").write_text("{}")
-    old = time.time() - 3 * 86400
-    os.utime(root / "curated/half/v1/_staging/train-00000-abc.json", (old, old))
+    for name, days in (("train-00000-abc.json", 3), ("train-00001-def.json", 9)):
+        (root / "curated/half/v1/_staging" / name).write_text("{}")
+        old = time.time() - days * 86400
+        os.utime(root / "curated/half/v1/_staging" / name, (old, old))
     handmade.make(f"{root}/curated/future/v1")
     path = root / "curated/future/v1/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
@@ -48,7 +49,7 @@ def test_every_data_set_and_nothing_else(full):
     assert one.bytes == sum(file.size for file in made.payload.values())
     assert one.created == "2026-11-22T12:00:00+00:00"
     assert found["tiny/v2"].parents == {one.uri: one.digest}
-    assert found["half/v1"].bytes == 2
+    assert found["half/v1"].bytes == 4
     assert found["half/v1"].untouched_s == pytest.approx(3 * 86400, abs=600)
 
 

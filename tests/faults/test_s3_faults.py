@@ -230,3 +230,22 @@ def test_a_lease_survives_what_is_shorter_than_it(server, road):
         for _ in range(7):
             time.sleep(0.5)
             held.check()
+
+
+@pytest.mark.usefixtures("road")
+def test_parts_that_are_an_object_already(seen, tmp_path, monkeypatch):
+    """The answer to the request that made the object was lost; asked again, there is no upload."""
+    (tmp_path / "big").write_bytes(BIG)
+    ask, completed = lake._try, []
+
+    def forgetful(uri, method, asked, seconds):
+        answer = ask(uri, method, asked, seconds)
+        if method == "complete_multipart_upload" and not completed:
+            completed.append(uri)
+            raise lake.TransientError("no answer")
+        return answer
+
+    monkeypatch.setattr(lake, "_try", forgetful)
+    lake.upload(tmp_path / "big", "s3://bucket/completed/file")
+    assert completed
+    assert seen("s3://bucket/completed") == {"file": len(BIG)}

@@ -8,12 +8,10 @@ import pytest
 from data_pipeline import manifest
 from data_pipeline.check import verify
 from tests.faults.sharding import finish, start
-from tests.tiny import write_videos
 
 
 @pytest.mark.distributed
-def test_one_wins_and_the_other_says_so(tmp_path):
-    videos = write_videos(tmp_path / "videos", (60, 70, 80, 60))
+def test_one_wins_and_the_other_says_so(videos, tmp_path):
     output = tmp_path / "v1"
     first = start(videos, output)
     while not list(output.glob(f"{manifest.LEASE}/*.json")):

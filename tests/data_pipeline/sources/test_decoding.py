@@ -683,7 +683,7 @@ def test_single_flipped_bits_are_found(tmp_path):
             missed += not np.array_equal(shown(path), clean)
         except BadVideoError:
             continue
-    assert missed <= 3  # without explode in the decoder it is most of them
+    assert missed <= 8  # 25 where the errors of the decoder are not looked at
 
 
 def test_a_hole_in_the_middle(tmp_path):
