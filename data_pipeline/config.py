@@ -66,47 +66,33 @@ class ShardConfig:
     def __post_init__(self) -> None:
         if not self.input:
             raise UserError("--input names no video: give at least one file or folder")
-        if min(self.width, self.height) < 16:
+        _at_least(16, width=self.width, height=self.height)
+        _at_least(0, stationary=self.stationary, moving=self.moving, objects=self.objects)
+        if not self.stationary + self.moving:
+            # Whether there is an object is known only when the annotations are read.
+            raise UserError("no stationary and no moving masks: ask for one of them at least")
+        _at_least(1, shard_megabytes=self.shard_megabytes, workers=self.workers)
+        _at_least(1, min_frames=self.min_frames, max_pixels=self.max_pixels)
+        _at_least(1, max_frame_megabytes=self.max_frame_megabytes)
+        _at_least(self.min_frames, max_frames=self.max_frames)
+        _share(test_share=self.test_share, max_rejected=self.max_rejected)
+        if sum(map(bool, (self.held_out, self.test_share, self.split_lists))) > 1:
             raise UserError(
-                f"frames of {self.width}x{self.height} are too small: --width and --height must "
-                "be at least 16"
+                "--held-out, --test-share and --split-lists all say which videos are for testing: "
+                "give one of them"
             )
-        if min(self.stationary, self.moving, self.objects) < 0 or not (
-            self.stationary + self.moving
-        ):
-            raise UserError(
-                f"{self.stationary} stationary, {self.moving} moving and {self.objects} object "
-                "masks: ask for one that stands still or moves at least"
-            )
-        for flag in (
-            "shard_megabytes",
-            "workers",
-            "min_frames",
-            "max_pixels",
-            "max_frame_megabytes",
-        ):
-            if getattr(self, flag) < 1:
-                name = flag.replace("_", "-")
-                raise UserError(f"--{name} {getattr(self, flag)} must be at least 1")
-        if self.max_frames < self.min_frames:
-            raise UserError(
-                f"--max-frames {self.max_frames} is below --min-frames {self.min_frames}"
-            )
-        for flag in ("test_share", "max_rejected"):
-            if not 0 <= getattr(self, flag) <= 1:
-                name = flag.replace("_", "-")
-                raise UserError(f"--{name} {getattr(self, flag)} must be a share from 0 to 1")
-        ways = [
-            flag
-            for flag, value in (
-                ("--held-out", self.held_out),
-                ("--test-share", self.test_share),
-                ("--split-lists", self.split_lists),
-            )
-            if value
-        ]
-        if len(ways) > 1:
-            raise UserError(f"{' and '.join(ways)} both say which videos are for testing: give one")
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}")
+
+
+def _share(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"--{name.replace('_', '-')} {value} must be a share from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

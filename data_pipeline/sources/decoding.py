@@ -103,7 +103,7 @@ def frames(path: Path, declared: int, limits: Limits) -> Iterator[tuple[NDArray[
             rgb = reformatter.reformat(frame, format="rgb24", interpolation=_BIT_EXACT, threads=1)
             yield _upright(rgb.to_ndarray().astype(np.uint8, copy=False), _matrix(frame)), times
         # What was told as a length is compared as a length.
-        count = seen.decoded
+        count = seen.decoded if stream.frames else seen.shown
     if count < max(1, _FEWEST_OF_DECLARED * declared):
         raise BadVideoError(f"gives {count} frames, but its container says {declared}")
 
