@@ -23,6 +23,7 @@ From videos to shards
 From shards to clips
     clips.py         (seed, position) -> which frames of which video, and which mask
     reader.py        those frames and masks, each checked, as arrays
+    files.py         the files of one data set: on disk, on S3, or copied to this node
     cache.py         shards of S3 on this node's disk, by their content
     stream.py        whole videos one after the other, for other tools
 

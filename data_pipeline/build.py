@@ -29,11 +29,6 @@ from data_pipeline.sources.record import Annotated, Limits, SourceVideo
 from data_pipeline.tally import Tally, tally
 from data_pipeline.writer import Order, Task, Written, write_shard
 
-# The files that a run which was killed may have left; nothing else is ever deleted.
-_OURS = (
-    r"shards/[\w-]+-\d{5}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5}\.parquet|"
-    r"catalogue\.parquet|croissant\.json|(_staging|_lease)/.*"
-)
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
 _LEASE_S = 30.0
 
@@ -207,7 +202,7 @@ def _difference(
 
 
 def _refuse_foreign_files(uri: str) -> None:
-    foreign = [name for name in lake.list_files(uri) if not fullmatch(_OURS, name)]
+    foreign = [name for name in lake.list_files(uri) if not fullmatch(manifest.PARTS, name)]
     if foreign:
         raise UserError(
             f"{uri} holds {len(foreign)} files that are no data set's ({foreign[0]}): "

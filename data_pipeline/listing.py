@@ -19,12 +19,7 @@ READY = "ready"
 UNFINISHED = "unfinished"
 UNREADABLE = "unreadable"
 
-# The files of a data set, or of a build on its way to one, and nothing else.
-_PARTS = (
-    r"(?P<root>.*?)/?(?P<part>manifest\.json|catalogue\.parquet|croissant\.json|"
-    r"shards/[\w-]+-\d{5}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5}\.parquet|"
-    rf"({manifest.STAGING}|{manifest.LEASE})/.*)"
-)
+_PART = rf"(?P<root>.*?)/?(?P<part>{manifest.PARTS})"
 _SHORT = 12  # digits of a digest that are shown
 _DAY_S = 86400
 
@@ -73,7 +68,7 @@ def group_by_data_set(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """
     found = defaultdict[str, list[Entry]](list)
     for entry in entries:
-        if match := fullmatch(_PARTS, entry.name):
+        if match := fullmatch(_PART, entry.name):
             found[match["root"]].append(Entry(match["part"], entry.size, entry.modified))
     return {root: parts for root, parts in found.items() if _is_one([p.name for p in parts])}
 

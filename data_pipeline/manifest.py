@@ -19,6 +19,14 @@ SCHEMA = 2
 # Folders of a build at work: no part of the data set, gone at its end.
 STAGING = "_staging"
 LEASE = "_lease"
+# Paths of the files of a data set, or of a build on its way to one, and nothing else.
+PARTS = (
+    r"manifest\.json|catalogue\.parquet|croissant\.json|"
+    r"shards/[\w-]+-\d{5,}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5,}\.parquet|"
+    rf"({STAGING}|{LEASE})/.*"
+)
+# Tag of a run and of a registered version in MLflow: the digest of the data set they read.
+DATA_DIGEST = "data_digest"
 
 
 @dataclass(frozen=True, slots=True)

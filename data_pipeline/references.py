@@ -14,8 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from data_pipeline.door import Refused, UserError
-
-DATA_DIGEST = "data_digest"  # tag of a run and of a registered version: the data set they read
+from data_pipeline.manifest import DATA_DIGEST
 
 _SQLITE = "sqlite:///"
 # MLflow's own seven tries take minutes to find that nobody answers.

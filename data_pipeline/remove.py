@@ -4,6 +4,7 @@ The manifest goes first: from then on there is no data set. A copy of it among t
 what is still to be deleted, so that the same command finishes after an interruption.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MARK = f"{manifest.STAGING}/removed.json"
 
 _PART = r"\..+\.[0-9a-f]{8}\.part"  # half of a file, as `lake` names it
 _CACHED = r"[0-9a-f]{64}"  # as `cache` names a file
+_FOLDERS = ("shards", "index", manifest.STAGING, manifest.LEASE)
 _DAY_S = 86400
 _SHOWN = 5  # referrers that are named
 
@@ -144,8 +146,12 @@ def _is_lease(name: str) -> bool:
 
 
 def _delete(uri: str, names: Sequence[str]) -> None:
-    """Delete files, the mark last of all."""
+    """Delete files, the mark last of all, and the folders that are empty then."""
     lake.remove_files(uri, sorted(names, key=lambda name: (name == MARK, name)))
+    if "://" not in uri:
+        for folder in (*_FOLDERS, ""):  # emptied by a removal that was interrupted
+            with contextlib.suppress(OSError):  # not there, or not empty
+                (Path(uri) / folder).rmdir()
 
 
 def _abandoned(parts: Sequence[Entry], before: float) -> list[Entry]:

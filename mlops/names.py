@@ -4,6 +4,9 @@ Scalars of a training run are stepped by clips seen; scalars of an evaluation ha
 Units are part of the name where there is one (`_db`, `_s`).
 """
 
+# `data_pipeline` reads this tag: a data set that is referred to is not removed.
+from data_pipeline.manifest import DATA_DIGEST as DATA_DIGEST
+
 EXPERIMENT = "sttn"
 MODEL = "sttn"
 
@@ -26,7 +29,6 @@ RUN_ID = "run_id"
 RUN_NAME = "run_name"
 CLIPS = "clips"
 DATA_URI = "data_uri"
-DATA_DIGEST = "data_digest"
 COMMIT = "commit"
 CONFIG_DIGEST = "config_digest"
 CODE_DIGEST = "code_digest"

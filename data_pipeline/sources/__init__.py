@@ -2,10 +2,15 @@
 
 record.py         what is known of a video before and after its frames are read
 find.py           the inputs of a build -> its records, each in a split
+listing.py        one recursive listing of an input, by folder; what to say of a wrong input
+ids.py            names -> ids that are safe and distinct
 splits.py         which video is in which split: official lists, files of ids, a seeded share
 frame_folders.py  YouTube-VOS and DAVIS: a folder of pictures per video
 zips.py           STTN's own layout: a zip of pictures per video
 video_files.py    files that ffmpeg reads
+decoding.py       one such file -> its frames, upright and progressive
+frame_times.py    frames at any times -> frames at a constant rate
 pictures.py       one picture of a folder or zip -> JPEG at the data set's size, or its own bytes
-read.py           record -> JPEGs, and its annotations
+read.py           record -> JPEGs
+annotations.py    record -> its label maps
 """

@@ -52,6 +52,7 @@ _BIT_EXACT = (
 _FEWEST_OF_DECLARED = 0.95
 _MOST_PACKETS_WITHOUT_FRAME = 1000  # decoders hold back a few dozen at most
 _DURATION = re.compile(r"([0-9]{1,4}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)")
+_Matrix = tuple[int, int, int, int]  # (a, b, c, d): x' = a x + c y, y' = b x + d y; signs only
 # ffmpeg's own tools weigh a stream that is marked as default like so many pixels.
 _DEFAULT_STREAM = 5_000_000
 
@@ -92,6 +93,7 @@ def frames(path: Path, declared: int, limits: Limits) -> Iterator[tuple[NDArray[
         raise BadVideoError(f"has {declared} frames, more than {limits.max_frames}")
     reformatter = VideoReformatter()
     seen = _Counts()
+    matrix: _Matrix | None = None
     with _opened(path) as container:
         stream = _video_stream(container)
         decoded = _progressive(_decoded(container, stream, limits, seen))
@@ -100,8 +102,11 @@ def frames(path: Path, declared: int, limits: Limits) -> Iterator[tuple[NDArray[
             seen.shown += times
             if seen.shown > limits.max_frames:
                 raise BadVideoError(f"has more than {limits.max_frames} frames")
+            # Once: a frame that was asked for its side data is freed by the next garbage collection
+            # only, and hundreds of them may wait for that.
+            matrix = matrix or _matrix(frame)
             rgb = reformatter.reformat(frame, format="rgb24", interpolation=_BIT_EXACT, threads=1)
-            yield _upright(rgb.to_ndarray().astype(np.uint8, copy=False), _matrix(frame)), times
+            yield _upright(rgb.to_ndarray().astype(np.uint8, copy=False), matrix), times
         # What was told as a length is compared as a length.
         count = seen.decoded if stream.frames else seen.shown
     if count < max(1, _FEWEST_OF_DECLARED * declared):
@@ -215,15 +220,13 @@ def _decoded(
     # The options of the container do not reach the decoder.
     codec.options = {"err_detect": "explode", "max_pixels": str(limits.max_pixels)}
     _check_pixels(codec.width, codec.height, limits)
-    lost = _Lost()
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt and seen.decoded:
                 raise BadVideoError(f"is damaged after {seen.decoded} frames")
-            lost.expect(packet)
             for frame in _frames_of(packet):
                 _check_pixels(frame.width, frame.height, limits)
-                if frame.is_corrupt or lost.before(frame):
+                if frame.is_corrupt:
                     raise BadVideoError(f"is damaged after {seen.decoded} frames")
                 yield frame
                 seen.decoded, seen.waiting = seen.decoded + 1, 0
@@ -236,32 +239,6 @@ def _decoded(
         raise BadVideoError(
             f"cannot be decoded after {seen.decoded} frames", _reason(error)
         ) from error
-
-
-class _Lost:
-    """Finds the hole that a frame leaves which was stored and did not come out of the decoder."""
-
-    def __init__(self) -> None:
-        self._expected: set[int] = set()
-        self._end: float | None = None
-
-    def expect(self, packet: Any) -> None:
-        """Note a packet that should give a frame."""
-        if packet.size and packet.pts is not None and not packet.is_discard:
-            self._expected.add(packet.pts)
-
-    def before(self, frame: av.VideoFrame) -> bool:
-        """Say whether a frame is missing between the one before and this one.
-
-        A packet alone proves nothing (some give no picture of their own), nor does a hole alone
-        (rates vary); a packet whose time falls in a hole does.
-        """
-        if frame.pts is None:
-            return False
-        early = [pts for pts in self._expected if pts <= frame.pts]
-        self._expected.difference_update(early)
-        end, self._end = self._end, frame.pts + frame.duration / 2
-        return end is not None and any(end < pts < frame.pts for pts in early)
 
 
 def _frames_of(packet: Any) -> list[av.VideoFrame]:
@@ -327,8 +304,8 @@ def _times(frame: av.VideoFrame) -> Times:
     return Times(frame.pts * frame.time_base, duration)
 
 
-def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """How a frame is to be shown, as (a, b, c, d): x' = a x + c y, y' = b x + d y; signs only."""
+def _matrix(frame: av.VideoFrame) -> _Matrix:
+    """How the frames of a video are to be shown, as its first one says."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
@@ -337,7 +314,7 @@ def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def _upright(frame: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _upright(frame: NDArray[np.uint8], matrix: _Matrix) -> NDArray[np.uint8]:
     """Turn and mirror a frame [h, w, 3] by a display matrix of right angles."""
     a, b, c, d = matrix
     if (a and d and not b and not c) or (b and c and not a and not d):

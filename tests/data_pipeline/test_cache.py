@@ -113,6 +113,21 @@ def test_the_longest_unused_goes_first(source, tmp_path):
     assert kept(cache, source) == [0]
 
 
+def test_a_copy_that_goes_while_it_is_opened(cache, source, fetched, monkeypatch):
+    plain = NodeCache.path
+
+    def path(*wanted):
+        found = plain(*wanted)
+        if len(fetched) == 1:
+            found.unlink()  # as another process may that makes room
+        return found
+
+    monkeypatch.setattr(NodeCache, "path", path)
+    with cache.open(*source.named(0)) as file:
+        assert file.read() == source.data[0]
+    assert len(fetched) == 2
+
+
 def test_a_cache_that_cannot_hold_a_file(source, tmp_path):
     cache = NodeCache(tmp_path / "cache", SIZE - 1)
     with pytest.raises(UserError, match=r"0\.tar has 100000 bytes.* may hold 99999.*STTN_CACHE_GB"):
@@ -283,6 +298,28 @@ def test_room_is_made_on_a_full_disk(cache, source, monkeypatch, capsys):
     cache.path(*source.named(3))
     assert kept(cache, source) == [1, 2, 3]
     assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_is_not_tried_for_each_read(cache, source, monkeypatch):
+    tried = []
+
+    def download(uri, _):
+        tried.append(uri)
+        raise DiskFull("no space left on device")
+
+    def ask():
+        with pytest.raises(DiskFull):
+            cache.path(*source.named(0))
+
+    monkeypatch.setattr(lake, "download", download)
+    ask()
+    ask()
+    assert len(tried) == 2  # once more after room was made
+    monkeypatch.setattr("data_pipeline.cache._FULL_S", 0)
+    cache = NodeCache(cache.folder, ROOM)
+    ask()
+    ask()
+    assert len(tried) == 6
 
 
 def test_the_cache_of_a_node(tmp_path, monkeypatch):

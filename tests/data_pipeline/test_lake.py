@@ -376,7 +376,6 @@ def elsewhere(s3, monkeypatch):  # noqa: ARG001 (its variables are put back firs
                 monkeypatch.setenv(name, value)
         lake._s3().clear_instance_cache()
 
-    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 2.0)
     yield change
     monkeypatch.undo()
     lake._s3().clear_instance_cache()
@@ -436,7 +435,8 @@ def test_a_scheme_without_its_slashes(uri):
     ],
 )
 @pytest.mark.parametrize("ask", ["exists", "create_bytes"])
-def test_settings_that_lead_nowhere(elsewhere, tmp_path, ask, variables, kind, says):
+def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, variables, kind, says):
+    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 2.0)
     alone = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "none")}
     alone["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
     elsewhere(**alone, **variables)
@@ -448,11 +448,16 @@ def test_settings_that_lead_nowhere(elsewhere, tmp_path, ask, variables, kind, s
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
 def test_credentials_that_are_refused(elsewhere, code):
     class Refuse(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
             self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(f"<Error><Code>{code}</Code></Error>".encode())
+            self.wfile.write(body)
 
         # http.server calls these.
         do_GET = do_HEAD = do_PUT = do_DELETE = answer  # noqa: N815
@@ -478,6 +483,7 @@ def test_credentials_that_are_refused(elsewhere, code):
 def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
     """A server that takes connections and then neither reads nor answers."""
     monkeypatch.setattr(lake, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 2.0)
     given = []
 
     def try_once(uri, method, asked, seconds):

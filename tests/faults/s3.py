@@ -39,6 +39,7 @@ class Fault(enum.Enum):
     RESET = "the connection is reset before the server hears of the request"
     STALL = "no answer comes"
     SLOW_DOWN = "the answer is 503 SlowDown"
+    BAD_GATEWAY = "the answer is 502, and not even of S3"
     CUT_REQUEST = "the server gets half of the body, and the connection is reset"
     CUT_ANSWER = "the server does what it was asked; half of the body of its answer comes back"
 
@@ -128,6 +129,8 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(*self._asked(body), cut=fault is Fault.CUT_ANSWER)
         elif fault is Fault.SLOW_DOWN:
             self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN)
+        elif fault is Fault.BAD_GATEWAY:
+            self._answer(502, [("Content-Type", "text/html")], b"<html><br>Bad gateway</html>")
         else:
             if fault is Fault.STALL:
                 self.server.closed.wait(self.server.stall_seconds)

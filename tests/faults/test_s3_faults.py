@@ -49,10 +49,12 @@ def road(server, monkeypatch):
     lake._s3().clear_instance_cache()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def seen(server):
     """What somebody else finds in the bucket, who has a road without faults."""
-    s3 = fsspec.filesystem("s3", endpoint_url=server, key="test", secret="test")
+    s3 = fsspec.filesystem(
+        "s3", endpoint_url=server, key="test", secret="test", skip_instance_cache=True
+    )
     s3.use_listings_cache = False
 
     def look(uri):
@@ -129,13 +131,13 @@ def test_no_truncated_object_is_ever_listed(server, road, seen, tmp_path):
         road(proxy)
         looking.start()
         try:
-            for number in range(4):
+            for number in range(3):
                 lake.upload(tmp_path / "big", f"{place}/{number}-big")
                 lake.create_bytes(f"{place}/{number}-small", SMALL)
         finally:
             done.set()
             looking.join()
-    assert len(seen(place)) == 8
+    assert len(seen(place)) == 6
     assert {(name.partition("-")[2], size) for name, size in sizes} == set(whole.items())
 
 
@@ -210,10 +212,10 @@ def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
     assert not [upload for upload in uploads if upload["Key"].startswith("broken/")]
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.STALL, Fault.BAD_GATEWAY])
 def test_a_store_that_stays_ill_is_given_up(server, road, monkeypatch, fault):
-    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 0.9)
     lake.write_bytes("s3://bucket/ill", b"text")
+    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 1.5)
     with faulty(server, share=1.0, faults=[fault]) as proxy:
         road(proxy)
         with pytest.raises(lake.TransientError, match="run the same command again later") as found:
@@ -239,8 +241,10 @@ def test_parts_that_are_an_object_already(seen, tmp_path, monkeypatch):
     ask, completed = lake._try, []
 
     def forgetful(uri, method, asked, seconds):
+        if method == "complete_multipart_upload" and completed:
+            raise FileNotFoundError("NoSuchUpload")  # as some stores say
         answer = ask(uri, method, asked, seconds)
-        if method == "complete_multipart_upload" and not completed:
+        if method == "complete_multipart_upload":
             completed.append(uri)
             raise lake.TransientError("no answer")
         return answer

@@ -394,20 +394,22 @@ def test_interlaced_frames_are_deinterlaced(tmp_path):
 
 
 def add_cover(path, frames):
-    """A video behind a cover picture that is larger."""
+    """Sound with a large cover picture, and a small video where there are frames."""
     with av.open(str(path), "w") as container:
         cover = container.add_stream("mjpeg", rate=25)
         cover.width, cover.height, cover.pix_fmt = 400, 400, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
-        video = container.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        if frames:
+            video = container.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
         sound = [container.add_stream("aac", rate=8000) for _ in range(2)]
         big = picture(width=400, height=400)
         container.mux(cover.encode(as_frame(big, "yuvj420p")))
         container.mux(cover.encode(None))
-        for pixels in frames:
-            container.mux(video.encode(as_frame(pixels, "yuv420p")))
-        container.mux(video.encode(None))
+        if frames:
+            for pixels in frames:
+                container.mux(video.encode(as_frame(pixels, "yuv420p")))
+            container.mux(video.encode(None))
         for stream in sound:
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
             silence.sample_rate = 8000
@@ -423,6 +425,7 @@ def test_a_cover_is_not_taken_for_the_video(tmp_path):
     video = record(path)
     assert (video.frames, video.bad) == (12, "")
     assert shown(path).shape == (12, 32, 48, 3)
+    assert record(add_cover(tmp_path / "song.mp4", [])).bad == "has no video stream"
 
 
 @pytest.mark.parametrize(("default", "width"), [(None, 96), (0, 48)])
@@ -458,7 +461,7 @@ def test_a_video_that_changes_its_size(tmp_path):
     assert jpegs[6] == sample.encode_frame(np.asarray(image))
     # A frame may not grow beyond the limit behind the back of the headers.
     few = replace(LIMITS, max_pixels=64 * 64)
-    assert bad(video, few).reason == "has frames of more than 4096 pixels" or "cannot be decoded"
+    assert bad(video, few).reason.startswith("cannot be decoded after")
 
 
 # What is no video
@@ -656,16 +659,25 @@ def test_truncated_files(tmp_path, kind):
         assert bad(video).reason
 
 
-def test_noise_in_the_middle(tmp_path):
-    path = write_video(tmp_path / "a.mp4", frames=20)
-    video = record(path)
-    data = bytearray(path.read_bytes())
-    start = data.index(b"mdat") + 4
-    end = data.index(b"moov") if data.index(b"moov") > start else len(data)
-    middle = (start + end) // 2
-    data[middle:end] = np.random.default_rng(0).bytes(end - middle)
-    path.write_bytes(data)
-    assert bad(video).reason.startswith(("cannot be decoded after", "is damaged after"))
+@pytest.mark.parametrize(
+    ("codec", "kind", "most"), [("libx264", "mp4", 0), ("mpeg4", "mp4", 0), ("mjpeg", "avi", 6)]
+)
+def test_noise_in_the_middle_is_found(tmp_path, codec, kind, most):
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    frames = [picture(n, width=128, height=96) for n in range(20)]
+    path = write(tmp_path / f"a.{kind}", frames, codec=codec, pix_fmt=pix_fmt)
+    clean, whole = shown(path), path.read_bytes()
+    random, missed = np.random.default_rng(0), 0
+    for _ in range(20):
+        data = bytearray(whole)
+        start = int(random.integers(len(data) // 4, len(data) * 2 // 3))
+        data[start : start + 64] = random.bytes(64)
+        path.write_bytes(data)
+        try:
+            missed += not np.array_equal(shown(path, len(clean)), clean)
+        except BadVideoError:
+            continue
+    assert missed <= most
 
 
 def test_single_flipped_bits_are_found(tmp_path):
@@ -687,8 +699,7 @@ def test_single_flipped_bits_are_found(tmp_path):
     assert missed <= 8  # 25 where the errors of the decoder are not looked at
 
 
-def test_a_hole_in_the_middle(tmp_path):
-    """Packets that are read and give no picture, and a hole where they should be."""
+def test_a_packet_without_a_picture(tmp_path):
     source = write_video(tmp_path / "a.mp4", frames=60)
     path = tmp_path / "b.mkv"
     with av.open(str(source)) as read_from, av.open(str(path), "w") as target:

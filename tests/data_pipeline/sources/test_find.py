@@ -1,12 +1,14 @@
 """What is found in each layout, and what is said of inputs that cannot be."""
 
 import json
+import os
 
 import pytest
 
 from data_pipeline import lake
 from data_pipeline.config import ShardConfig
 from data_pipeline.door import UserError
+from data_pipeline.sources import video_files
 from data_pipeline.sources.annotations import annotations
 from data_pipeline.sources.find import find_videos
 from tests.data_pipeline.sources.limits import LIMITS, bad, read
@@ -233,6 +235,21 @@ def test_video_files(tmp_path, ray_for_all):  # noqa: ARG001
     ]
     assert [len(read(v)) for v in videos if not v.bad] == [7, 5, 5]
     assert bad(videos[0]).reason == "is empty"
+
+
+def test_a_file_that_ends_its_process_harms_no_other(tmp_path, monkeypatch, ray_for_all):  # noqa: ARG001
+    for name in ("a", "killer", "z"):
+        write_video(tmp_path / f"{name}.mp4", frames=5)
+    look_all = video_files._look_all
+
+    def look(files, max_frames):
+        if any(file.name == "killer.mp4" for file in files):
+            os._exit(1)
+        return look_all(files, max_frames)
+
+    monkeypatch.setattr(video_files, "_look_all", look)
+    reasons = {video.id: video.bad for video in find("videos", tmp_path)}
+    assert reasons == {"a": "", "killer": "makes its reader crash", "z": ""}
 
 
 def test_video_inputs_that_cannot_be(tmp_path, ray_for_all):  # noqa: ARG001
