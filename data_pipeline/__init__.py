@@ -39,6 +39,9 @@ Looking and tidying
 
 Underneath
     lake.py          one URI for disk and S3
+    disk.py          files on disk, which appear whole or not at all
+    s3.py            objects on S3, and requests that end in time and are tried again
+    store.py         what disk and S3 have in common: listed files, errors
     lease.py         one holder at a time, on disk and on S3
     draws.py         random numbers that depend on names and counters only
     canonical.py     one JSON text for one value, and its hash

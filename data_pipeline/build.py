@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -63,10 +63,13 @@ def build(config: ShardConfig) -> Built:
     """
     uri = lake.absolute(config.output)
     parents = {lake.absolute(parent): manifest.load(parent).digest for parent in config.parents}
+    new = not manifest.exists(uri)
+    if new:
+        _refuse_foreign_files(uri)
     with ray_session(config.workers):
         videos = find_videos(config)
         settings = _settings(config, videos)
-        written = not manifest.exists(uri) and _write(uri, config, settings, videos, parents)
+        written = new and _write(uri, config, settings, videos, parents)
     there = manifest.load(uri)
     if there.settings != settings:
         difference = _difference(uri, there, settings, videos)
@@ -86,12 +89,13 @@ def _write(
     parents: dict[str, str],
 ) -> bool:
     """Write a data set where there is none; False when somebody else was quicker."""
-    _refuse_foreign_files(uri)
+    budget = _Budget(len(videos), config.max_rejected)
+    budget.count({v.id: f"{v.name} {v.bad}" for v in videos if v.bad})
     folder = lake.join(uri, manifest.LEASE)
     with lease(folder, what=f"data set {uri}", seconds=_LEASE_S) as held:
         if manifest.exists(uri):  # finished while this one waited for the lease
             return False
-        shards = _write_shards(uri, config, _orders(config, videos))
+        shards = _write_shards(uri, config.workers, _orders(config, videos), budget)
         made = _complete(uri, settings, shards, parents)
         held.check()
         try:
@@ -186,19 +190,30 @@ def _difference(
     uri: str, there: Manifest, settings: dict[str, Any], videos: Sequence[SourceVideo]
 ) -> str:
     """Say in a few words what was asked and what is there."""
-    parts = []
-    for name in sorted(settings.keys() | there.settings.keys()):
-        asked, found = settings.get(name), there.settings.get(name)
-        if asked == found:
-            continue
-        if name != "sources_sha256":
-            parts.append(f"{name}: asked {asked}, there {found}")
-            continue
+    asked, found = _flat(settings), _flat(there.settings)
+    differing = [name for name in sorted(asked | found) if asked.get(name) != found.get(name)]
+    parts = [
+        f"{name}: asked {asked.get(name)}, there {found.get(name)}"
+        for name in differing
+        if name != "sources_sha256"
+    ]
+    if "sources_sha256" in differing:
         old = {row.id: (row.split, row.source_name, row.source_bytes) for row in _catalogue(uri)}
         new = {v.id: (v.split, v.name, v.bytes) for v in videos}
         other = [video for video in sorted(old | new) if old.get(video) != new.get(video)]
         parts.append(f"{len(other)} videos, the first is {(other or ['one of other length'])[0]}")
     return "; ".join(parts)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without groups: `masks.moving`, ..."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": v for inner, v in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _refuse_foreign_files(uri: str) -> None:
@@ -210,18 +225,19 @@ def _refuse_foreign_files(uri: str) -> None:
         )
 
 
-def _write_shards(uri: str, config: ShardConfig, orders: Sequence[Order]) -> list[Written]:
+def _write_shards(
+    uri: str, workers: int, orders: Sequence[Order], budget: "_Budget"
+) -> list[Written]:
     """Run the job over the shards that are not done yet; returns all, in the order of the plan."""
     done = _done(uri, orders)
-    budget = _Budget(sum(order.videos for order in orders), config.max_rejected)
     for written in done.values():
-        budget.count(written)
+        budget.count(written.rejected)
     missing = [order for order in orders if order.shard not in done]
     if missing:
         start = sum(len(written.videos) for written in done.values())
         with progress("shard", budget.videos, "videos", start=start) as shown, tally(shown) as told:
-            for written in _job(uri, config.workers, missing, told):
-                budget.count(written)
+            for written in _job(uri, workers, missing, told):
+                budget.count(written.rejected)
                 done[written.shard] = written
     return [done[order.shard] for order in orders]
 
@@ -245,15 +261,13 @@ class _Budget:
         self.videos, self._share = videos, share
         self._rejected: dict[str, str] = {}
 
-    def count(self, written: Written) -> None:
-        """Add what one shard left out.
+    def count(self, rejected: Mapping[str, str]) -> None:
+        """Add videos that are left out: id -> what is wrong with it.
 
         Raises:
             Refused: that is too much.
         """
-        for row in written.videos:
-            if row.status == catalogue.REJECTED:
-                self._rejected[row.id] = f"{row.source_name} {row.reason}"
+        self._rejected |= rejected
         if len(self._rejected) > self._share * self.videos:
             names = sorted(self._rejected)
             first = "; ".join(self._rejected[name] for name in names[:3])

@@ -105,6 +105,12 @@ class Written:
     details: dict[str, str]
     """Id -> what a library said of a video that was left out."""
 
+    @property
+    def rejected(self) -> dict[str, str]:
+        """Id -> name and reason of the videos that were left out."""
+        rows = (row for row in self.videos if row.status == REJECTED)
+        return {row.id: f"{row.source_name} {row.reason}" for row in rows}
+
     def encode(self) -> bytes:
         """As the note that the shard is done."""
         return canonical_json(asdict(self)) + b"\n"

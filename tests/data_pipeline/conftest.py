@@ -4,7 +4,7 @@ import pytest
 import ray
 from moto.server import ThreadedMotoServer
 
-from data_pipeline import lake
+from data_pipeline.s3 import client
 from data_pipeline.session import ray_session
 from tests.tiny import shard_tiny, write_videos
 
@@ -23,10 +23,10 @@ def s3():
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         # Clients are kept by fsspec, and they keep the endpoint they were made for.
-        lake._s3().clear_instance_cache()
-        lake._s3().mkdir("bucket")
+        client().clear_instance_cache()
+        client().mkdir("bucket")
         yield "s3://bucket"
-        lake._s3().clear_instance_cache()
+        client().clear_instance_cache()
     server.stop()
 
 

@@ -246,7 +246,7 @@ def test_too_many_bad_videos_and_nothing_is_committed(tmp_path, videos, bad, cap
     assert last.startswith("refused: 1 of 4 videos cannot be used (bad.mp4 ")
     assert "more than --max-rejected 0.01 allows: nothing was committed" in last
     assert not manifest.exists(str(output))
-    # What is done is kept: allowing it is quick.
+    # What is done is kept, if it came that far: allowing it is quick.
     before = times_of(output)
     argv = ["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"]
     assert run.main([*argv, "--max-rejected", "0.25", "--json"]) == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline import lake
+from data_pipeline import s3 as room
 from data_pipeline.door import UserError
 
 
@@ -156,8 +157,8 @@ def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
         pages.append(asked.get("ContinuationToken"))
         return ask(uri, method, **asked, MaxKeys=3)
 
-    ask = lake._request
-    monkeypatch.setattr(lake, "_request", by_threes)
+    ask = room._request
+    monkeypatch.setattr(room, "_request", by_threes)
     assert lake.list_files(place) == list("0123456")
     assert len(set(pages)) == 3
 
@@ -191,7 +192,7 @@ def test_positioned_reads_in_threads(place):
 
 
 def test_files_of_many_pieces(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(lake, "_PIECE", 5 * 2**20)  # S3 takes no smaller parts
+    monkeypatch.setattr(room, "_PIECE", 5 * 2**20)  # S3 takes no smaller parts
     data = random.Random(0).randbytes(11 * 2**20)
     local, back, uri = tmp_path / "local", tmp_path / "back", lake.join(place, "a.tar")
     local.write_bytes(data)
@@ -203,19 +204,19 @@ def test_files_of_many_pieces(place, tmp_path, monkeypatch):
 
 
 def test_pieces_of_two_versions_are_never_joined(s3, tmp_path, monkeypatch):
-    monkeypatch.setattr(lake, "_PIECE", 10)
+    monkeypatch.setattr(room, "_PIECE", 10)
     uri = lake.join(s3, tmp_path.name)
-    lake._request(uri, "put_object", Bucket="bucket", Key=tmp_path.name, Body=b"a" * 25)
-    pieces = lake._pieces(uri)
+    room._request_object(uri, "put_object", Body=b"a" * 25)
+    pieces = room.pieces(uri)
     next(pieces)
-    lake._request(uri, "put_object", Bucket="bucket", Key=tmp_path.name, Body=b"b" * 25)
+    room._request_object(uri, "put_object", Body=b"b" * 25)
     with pytest.raises(lake.TransientError, match="was replaced while it was read"):
         next(pieces)
 
 
 def test_what_came_through_is_looked_at(s3, tmp_path, monkeypatch):
     (tmp_path / "local").write_bytes(b"whole")
-    monkeypatch.setattr(lake, "_request", lambda *_, **__: {"ContentLength": 3})
+    monkeypatch.setattr(room, "_request", lambda *_, **__: {"ContentLength": 3})
     with pytest.raises(lake.TransientError, match="3 bytes came through of 5"):
         lake.upload(tmp_path / "local", lake.join(s3, tmp_path.name))
 
@@ -374,11 +375,11 @@ def elsewhere(s3, monkeypatch):  # noqa: ARG001 (its variables are put back firs
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
-        lake._s3().clear_instance_cache()
+        room.client().clear_instance_cache()
 
     yield change
     monkeypatch.undo()
-    lake._s3().clear_instance_cache()
+    room.client().clear_instance_cache()
 
 
 # Each function that asks S3.
@@ -436,7 +437,7 @@ def test_a_scheme_without_its_slashes(uri):
 )
 @pytest.mark.parametrize("ask", ["exists", "create_bytes"])
 def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, variables, kind, says):
-    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(room, "PATIENCE_SECONDS", 2.0)
     alone = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "none")}
     alone["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
     elsewhere(**alone, **variables)
@@ -482,22 +483,22 @@ def test_credentials_that_are_refused(elsewhere, code):
 
 def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
     """A server that takes connections and then neither reads nor answers."""
-    monkeypatch.setattr(lake, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(lake, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(room, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(room, "PATIENCE_SECONDS", 1.0)
     given = []
 
     def try_once(uri, method, asked, seconds):
         given.append(seconds)
         return ask_once(uri, method, asked, seconds)
 
-    ask_once = lake._try
-    monkeypatch.setattr(lake, "_try", try_once)
+    ask_once = room._try
+    monkeypatch.setattr(room, "_try", try_once)
     with socket.create_server(("127.0.0.1", 0)) as server:
         elsewhere(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(lake.TransientError, match="Read timeout"):
             lake.read_bytes("s3://bucket/a")
-        assert given[0] == pytest.approx(lake.PATIENCE_SECONDS, abs=0.1)
+        assert given[0] == pytest.approx(room.PATIENCE_SECONDS, abs=0.1)
         given.clear()
         with lake.within(0.3), pytest.raises(lake.TransientError, match="no answer in time"):
-            lake.write_bytes("s3://bucket/a", bytes(lake._PIECE))
+            lake.write_bytes("s3://bucket/a", bytes(room._PIECE))
         assert given == [pytest.approx(0.3, abs=0.1)]

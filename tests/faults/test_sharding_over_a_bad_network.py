@@ -8,6 +8,7 @@ import pytest
 
 from data_pipeline import lake
 from data_pipeline.check import verify
+from data_pipeline.s3 import client
 from tests.faults.s3 import faulty, s3_server
 from tests.faults.sharding import finish, start
 
@@ -24,13 +25,13 @@ def road(monkeypatch):
 
     def take(url):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        lake._s3().clear_instance_cache()
+        client().clear_instance_cache()
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     yield take
-    lake._s3().clear_instance_cache()
+    client().clear_instance_cache()
 
 
 def watch(uri, over, sizes):
@@ -43,7 +44,7 @@ def watch(uri, over, sizes):
 def check(videos, undisturbed, endpoint, road, seed):
     uri = f"s3://bad-network-{seed}/curated/tiny/v1"
     road(endpoint)
-    lake._s3().mkdir(f"bad-network-{seed}")
+    client().mkdir(f"bad-network-{seed}")
     over, sizes = threading.Event(), {}
     watcher = threading.Thread(target=watch, args=(uri, over, sizes))
     with faulty(endpoint, seed=seed, share=0.15) as bad:

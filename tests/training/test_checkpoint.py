@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from data_pipeline import lake
 from data_pipeline.door import UserError
+from data_pipeline.s3 import client
 from training import checkpoint
 from training.checkpoint import weights_sha256
 
@@ -89,11 +90,11 @@ def bucket(monkeypatch):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     # Clients are kept by fsspec, and they keep the endpoint they were made for.
-    lake._s3().clear_instance_cache()
+    client().clear_instance_cache()
     # moto keeps the buckets of all servers of a process together.
-    lake._s3().mkdir("checkpoints")
+    client().mkdir("checkpoints")
     yield "s3://checkpoints"
-    lake._s3().clear_instance_cache()
+    client().clear_instance_cache()
     server.stop()
 
 

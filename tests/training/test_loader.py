@@ -139,13 +139,17 @@ def test_an_error_comes_in_the_turn_of_its_clip(one_by_one, monkeypatch):
         return read(position)
 
     monkeypatch.setattr(one_by_one, "_read", broken)
-    with pytest.raises(OSError, match="disk on fire"), one_by_one as loader:
-        batches = iter(loader)
-        next(batches)
-        assert met.wait(60)
-        read_after = [next(batches)]
-        read_after.append(next(batches))
-    assert len(read_after) == 1
+    came = []
+
+    def three():
+        with one_by_one as loader:
+            for batch in islice(loader, 3):
+                assert met.wait(60)
+                came.append(batch)
+
+    with pytest.raises(OSError, match="disk on fire"):
+        three()
+    assert len(came) == 2
     assert not [one for one in threading.enumerate() if one.name.startswith("clips")]
 
 

@@ -323,6 +323,16 @@ def test_a_constant_rate_changes_nothing(frames, rate):
     assert len(list(at_constant_rate([(n, Times(None, None)) for n in range(9)], rate))) == 9
 
 
+def test_the_last_frame_stays_as_long_as_it_says():
+    def counts(duration):
+        times = [(0, Times(Fraction(0), Fraction(1, 25))), (1, Times(Fraction(1, 25), duration))]
+        return list(at_constant_rate(times, Fraction(25)))
+
+    assert counts(Fraction(3, 25)) == [(0, 1), (1, 3)]
+    assert counts(None) == [(0, 1), (1, 1)]
+    assert counts(Fraction(1, 1000)) == [(0, 1), (1, 1)]
+
+
 def test_a_video_of_variable_rate(tmp_path):
     places = [0, 1, 2, 3, 6, 7, 8, 9, 10, 15, 16, 17]
     path = write(
@@ -728,15 +738,23 @@ def test_limits(tmp_path):
     assert len(read(video, limits=replace(LIMITS, max_frames=20, max_pixels=64 * 64))) == 20
 
 
-def test_packets_that_never_give_a_frame(tmp_path):
+@pytest.mark.parametrize(
+    ("codec", "empty", "reason"),
+    [
+        ("libx264", b"\x00\x00\x00\x02\x09\xf0", "cannot be decoded after 0 frames"),
+        # A picture that says it is left out: no frame, and no error.
+        ("mpeg4", b"\x00\x00\x01\xb6\x50\x5f", "gives no frame in 1001 packets after"),
+    ],
+)
+def test_packets_that_never_give_a_frame(tmp_path, codec, empty, reason):
     path = tmp_path / "a.mkv"
-    write_video(tmp_path / "a.mp4", frames=3)
+    write(tmp_path / "a.mp4", MOVING[:3], codec=codec, pix_fmt="yuv420p")
     with av.open(str(tmp_path / "a.mp4")) as read_from, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(read_from.streams.video[0])
         for number in range(2000):
-            packet = av.Packet(b"\x00\x00\x00\x02\x09\xf0")
+            packet = av.Packet(empty)
             packet.pts = packet.dts = number
             packet.time_base, packet.stream = Fraction(1, 25), stream
             target.mux(packet)
     video = SourceVideo("a", "train", "file", str(path), "a.mkv", 900, 9, "25/1")
-    assert bad(video).reason.startswith(("gives no frame in", "cannot be decoded"))
+    assert bad(video).reason.startswith(reason)

@@ -74,6 +74,10 @@ def test_other_pictures_are_made_again_from_their_pixels(tmp_path):
     got = read(video)
     assert all(jpeg == sample.encode_frame(pixels) for jpeg in got[:4])
     assert np.abs(decoded(got[4]) - want).mean() < 2
+    exif[0x0112] = 3  # upside down: the size alone does not tell
+    upside_down = encoded(pixels[::-1, ::-1], quality=100, subsampling=0, exif=exif.tobytes())
+    (own,) = read(folder_of(tmp_path / "c", [upside_down]))
+    assert np.abs(decoded(own) - want).mean() < 2
     seen = Seen()
     next(jpegs(folder_of(tmp_path / "b", stored[4:]), WIDTH, HEIGHT, LIMITS, seen))
     assert (seen.width, seen.height) == (WIDTH, HEIGHT)
@@ -133,6 +137,7 @@ def progressive_of(scans):
         (b"", "has a picture that cannot be decoded"),
         (b"no picture", "has a picture that cannot be decoded"),
         (FRAMES[0][:-200], "has a picture that cannot be decoded"),
+        (FRAMES[0][:-20], "has a picture that cannot be decoded"),
         (encoded(picture(), "GIF"), "has a picture that cannot be decoded"),
         (encoded(picture(), "PNG")[:-300], "has a picture that cannot be decoded"),
         (png_that_says(40_000, 40_000), "has a picture of more than 2097152 pixels"),
@@ -365,6 +370,15 @@ def grey(values, mode="L"):
     data = io.BytesIO()
     Image.fromarray(np.asarray(values, np.uint8)).convert(mode).save(data, format="PNG")
     return data.getvalue()
+
+
+def test_a_picture_that_ignores_everything_has_no_object(tmp_path):
+    image = Image.new("P", (2, 2), 255)
+    image.putpalette([0] * 768)
+    data = io.BytesIO()
+    image.save(data, format="PNG")
+    ((_, values),) = annotations(annotated(tmp_path, {0: data.getvalue()}), LIMITS)
+    assert values.tolist() == [[0, 0], [0, 0]]
 
 
 def test_labels(tmp_path):

@@ -1,0 +1,113 @@
+import threading
+
+import pytest
+
+from data_pipeline import masks
+from data_pipeline.catalogue import OK, REJECTED
+from data_pipeline.plan import Shard
+from data_pipeline.sources.record import Annotated, Limits, SourceVideo
+from data_pipeline.sources.video_files import find
+from data_pipeline.tally import _Ledger
+from data_pipeline.writer import MOST_DEATHS, Task, Written, write_shard
+from tests.tiny import write_videos
+
+LIMITS = Limits(min_frames=5, max_frames=100, max_pixels=2**20, max_frame_bytes=10**6)
+
+
+class Told:
+    """What a task tells, noted here; its worker has died before over some videos."""
+
+    def __init__(self, deaths=()):
+        self.deaths, self.frames, self.ended = dict(deaths), 0, {}
+
+    def begin(self, video):
+        return self.deaths.get(video, 0)
+
+    def frame(self, _size):
+        self.frames += 1
+
+    def end(self, video, *, rejected):
+        self.ended[video] = rejected
+
+
+@pytest.fixture
+def task(tmp_path, ray_for_all):  # noqa: ARG001 (headers are read in its tasks)
+    paths = write_videos(tmp_path / "videos", (6, 7))
+    videos = find([str(path) for path in paths], 100)
+    return Task(
+        shard=Shard("train-00000", "train", tuple(videos)),
+        width=32,
+        height=16,
+        seed=3,
+        kinds=(masks.MOVING, masks.OBJECT),
+        limits=LIMITS,
+        donors={"video-0": (Annotated("video-9", "/frames", "frames", "/labels"),)},
+    )
+
+
+def test_a_task_travels_whole(task):
+    order = task.encode()
+    assert Task.decode(order.data) == task
+    assert (order.shard, order.videos) == ("train-00000", 2)
+    assert order == task.encode()
+
+
+def test_another_task_has_another_note(task):
+    one = SourceVideo("v", "train", "zip", "/v.zip", "v.zip", 9, 100, "30/1")
+    other = Task.decode(task.encode().data)
+    assert other.encode().note == task.encode().note
+    for name, value in (
+        ("seed", 4),
+        ("width", 48),
+        ("shard", Shard("train-00000", "train", (one,))),
+    ):
+        fields = {slot: getattr(task, slot) for slot in task.__slots__}
+        assert Task(**{**fields, name: value}).encode().note != task.encode().note
+
+
+def test_a_shard_and_what_it_tells(task, tmp_path):
+    told = Told()
+    written = write_shard(task, str(tmp_path / "v1"), told)
+    assert (told.frames, told.ended) == (13, {"video-0": False, "video-1": False})
+    # No donor can be read: the video goes without its object mask.
+    assert {row.id: row.mask_kinds for row in written.videos} == {
+        "video-0": ["moving"],
+        "video-1": ["moving"],
+    }
+    assert Written.decode(written.encode()) == written
+    assert {path.partition("/")[0] for path in written.payload} == {"shards", "index"}
+
+
+def test_a_video_over_which_workers_died_is_left_out(task, tmp_path):
+    told = Told({"video-0": MOST_DEATHS, "video-1": MOST_DEATHS - 1})
+    written = write_shard(task, str(tmp_path / "v1"), told)
+    assert {row.id: row.status for row in written.videos} == {"video-0": REJECTED, "video-1": OK}
+    assert written.rejected == {"video-0": "video-0.mp4 ended its worker 3 times"}
+    assert told.ended["video-0"] is True
+
+
+def test_a_shard_without_a_video_has_no_file(task, tmp_path):
+    told = Told(dict.fromkeys(("video-0", "video-1"), MOST_DEATHS))
+    written = write_shard(task, str(tmp_path / "v1"), told)
+    assert (written.payload, len(written.rejected)) == ({}, 2)
+    assert not (tmp_path / "v1").exists()
+
+
+def test_deaths_are_tries_that_never_ended():
+    ledger = _Ledger()
+    assert ledger.begin("good") == 0
+    ledger.end("good", False)
+    for deaths in range(3):
+        assert ledger.begin("good") == 0
+        ledger.end("good", False)
+        assert ledger.begin("bad") == deaths
+    assert ledger.begin("bad") == 3
+    ledger.end("bad", True)
+    counts = ledger.read()
+    assert (counts.videos, counts.rejected) == (2, 1)
+
+
+def test_no_thread_is_left(task, tmp_path):
+    before = threading.active_count()
+    write_shard(task, str(tmp_path / "v1"), Told())
+    assert threading.active_count() == before
