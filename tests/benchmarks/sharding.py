@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed pa
 from data_pipeline import build, masks, sample
 from data_pipeline.config import ShardConfig
 from data_pipeline.session import ray_session
+from data_pipeline.sources.find import find_videos
 from data_pipeline.sources.read import jpegs
 from data_pipeline.sources.record import Seen, SourceVideo
-from data_pipeline.sources.video_files import find
 from tests.benchmarks.figures import Figure, show
 from tests.tiny import write_video
 
@@ -80,7 +80,7 @@ def _plain_loop(config: ShardConfig, path: Path) -> None:
     """What somebody would write in an hour: no plan, no Ray, no manifest; one tar."""
     kinds = masks.variant_kinds(config.stationary, config.moving)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for video in find(config.input, ()):
+        for video in find_videos(config):
             count = 0
             for jpeg in jpegs(video, config.width, config.height, build._limits(config), Seen()):
                 _add(archive, sample.frame_member(video.id, count), jpeg)
@@ -105,9 +105,7 @@ def _planning() -> tuple[Figure, ...]:
     began = time.perf_counter()
     videos = tuple(_record(number) for number in range(MILLION))
     build._settings(config, videos)
-    tasks = build._tasks(config, videos)
-    for task in tasks:
-        assert task.encode(), task.note
+    build._orders(config, videos)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (

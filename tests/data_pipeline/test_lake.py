@@ -484,7 +484,7 @@ def test_credentials_that_are_refused(elsewhere, code):
 def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
     """A server that takes connections and then neither reads nor answers."""
     monkeypatch.setattr(room, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(room, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(room, "PATIENCE_SECONDS", 2.0)
     given = []
 
     def try_once(uri, method, asked, seconds):

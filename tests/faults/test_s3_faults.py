@@ -38,7 +38,7 @@ def road(server, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(s3, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3, "READ_SECONDS", 0.25)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(s3, "_PIECE", PIECE)
 
@@ -229,10 +229,10 @@ def test_a_lease_survives_what_is_shorter_than_it(server, road):
     """Some renewals, each of which asks several times."""
     with (
         faulty(server, seed=4, share=0.2) as proxy,
-        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=1.8) as held,
+        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=1.5) as held,
     ):
         for _ in range(5):
-            time.sleep(0.4)
+            time.sleep(0.3)
             held.check()
 
 
