@@ -134,13 +134,13 @@ class DataSet:
         Raises:
             CorruptData: the bytes of a mask are not what was written.
         """
-        chunks: dict[int, NDArray[np.uint8]] = {}
         out = np.empty((len(frames), self.height, self.width), dtype=np.uint8)
+        places_of: dict[int, list[int]] = {}
         for place, frame in enumerate(frames):
-            chunk, inside = sample.chunk_of(frame)
-            if chunk not in chunks:
-                chunks[chunk] = self._read_chunk(video, variant, chunk)
-            out[place] = chunks[chunk][inside]
+            places_of.setdefault(sample.chunk_of(frame)[0], []).append(place)
+        for chunk, places in places_of.items():
+            inside = [sample.chunk_of(frames[place])[1] for place in places]
+            out[places] = self._read_chunk(video, variant, chunk, inside)
         return out
 
     def _read_run(self, video: Video, frames: range) -> list[bytes]:
@@ -156,13 +156,15 @@ class DataSet:
             wrong = sums.index(False)
         raise _corrupt(video, f"frame {frames[wrong]}", parts[wrong])
 
-    def _read_chunk(self, video: Video, variant: int, chunk: int) -> NDArray[np.uint8]:
+    def _read_chunk(
+        self, video: Video, variant: int, chunk: int, wanted: Sequence[int]
+    ) -> NDArray[np.uint8]:
         part = self._catalogue.chunk(video, variant, chunk)
         for _ in self.files.tries(video.shard):
             data = self.files.read(video.shard, part.start, part.size)
             if zlib.crc32(data) == part.crc32:
                 count = sample.frames_of_chunk(chunk, video.frames)
-                return sample.decode_mask_chunk(data, count, self.height, self.width)
+                return sample.decode_mask_chunk(data, count, self.height, self.width, wanted)
         first = chunk * sample.FRAMES_PER_CHUNK
         raise _corrupt(video, f"mask {variant} from frame {first}", part)
 

@@ -12,7 +12,7 @@ Legend: V mask variants, T frames, H rows, W columns.
 import io
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -145,12 +145,15 @@ def encode_masks(variants: Iterable[Iterable[NDArray[np.uint8]]]) -> MaskChunks:
     return MaskChunks(b"".join(data), tuple(sizes), tuple(sums))
 
 
-def decode_mask_chunk(data: bytes, frames: int, height: int, width: int) -> NDArray[np.uint8]:
-    """One chunk of `frames` masks as uint8 [frames, H, W] of 0 and 1."""
+def decode_mask_chunk(
+    data: bytes, frames: int, height: int, width: int, wanted: Sequence[int] | None = None
+) -> NDArray[np.uint8]:
+    """A chunk of `frames` masks as uint8 [frames, H, W] of 0 and 1, or only the `wanted` ones."""
     row = _packed_bytes(height, width)
     bits = _codec().decompress(data, decompressed_size=frames * row)
     packed = np.frombuffer(bits, dtype=np.uint8).reshape(frames, row)
-    return np.unpackbits(packed, axis=1, count=height * width).reshape(frames, height, width)
+    chosen = packed if wanted is None else packed[list(wanted)]
+    return np.unpackbits(chosen, axis=1, count=height * width).reshape(-1, height, width)
 
 
 def chunk_of(frame: int) -> tuple[int, int]:

@@ -41,4 +41,5 @@ def to_tensors(frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> tuple[Ten
     """uint8 [T, H, W, 3] and [T, H, W] -> float [T, 3, H, W] in [-1, 1] and [T, 1, H, W]."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     holes = torch.from_numpy(np.ascontiguousarray(masks)).unsqueeze(1)
-    return pixels.float() / 255 * 2 - 1, (holes != 0).float()
+    # In place: three copies of a clip take longer than the arithmetic.
+    return pixels.float().div_(255).mul_(2).sub_(1), (holes != 0).float()

@@ -12,7 +12,7 @@ LENGTHS = (40, 12, 9)
 
 
 @pytest.fixture(scope="package")
-def s3():
+def s3(tmp_path_factory):
     """An S3 server on loopback, and the variables that lead to it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -22,6 +22,7 @@ def s3():
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("STTN_CACHE", str(tmp_path_factory.mktemp("cache")))
         # Clients are kept by fsspec, and they keep the endpoint they were made for.
         client().clear_instance_cache()
         client().mkdir("bucket")

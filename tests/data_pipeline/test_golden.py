@@ -16,8 +16,8 @@ from PIL import Image
 from tests.tiny import shard_tiny, write_videos
 
 GOLDEN = {
-    "videos": "",
-    "pictures": "",
+    "videos": "bdc106fd33c2331f17b1b7219f99449023543fa6b7a6abfe3c08b0b72cdd412b",
+    "pictures": "857e0aa81e8d28c1385c5934072e5cafb3fd9417dfdf098c4d83959857fd8479",
 }
 SHAPE_THE_BYTES = ("av", "numpy", "pillow", "pyarrow")
 

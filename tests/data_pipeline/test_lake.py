@@ -163,6 +163,12 @@ def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
     assert len(set(pages)) == 3
 
 
+def test_objects_that_stand_for_directories_are_not_listed(s3, tmp_path):
+    for key in ("/", "/shards/", "/shards/a"):
+        room._request(s3, "put_object", Bucket="bucket", Key=tmp_path.name + key, Body=b"")
+    assert lake.list_files(lake.join(s3, tmp_path.name)) == ["shards/a"]
+
+
 def test_a_local_copy(place):
     uri = lake.join(place, "video.mp4")
     lake.write_bytes(uri, b"frames")

@@ -1,6 +1,8 @@
+import io
 import threading
 
 import pytest
+import webdataset
 
 from data_pipeline import masks
 from data_pipeline.catalogue import OK, REJECTED
@@ -8,7 +10,7 @@ from data_pipeline.plan import Shard
 from data_pipeline.sources.record import Annotated, Limits, SourceVideo
 from data_pipeline.sources.video_files import find
 from data_pipeline.tally import _Ledger
-from data_pipeline.writer import MOST_DEATHS, Task, Written, write_shard
+from data_pipeline.writer import MOST_DEATHS, Tar, Task, Written, write_shard
 from tests.tiny import write_videos
 
 LIMITS = Limits(min_frames=5, max_frames=100, max_pixels=2**20, max_frame_bytes=10**6)
@@ -111,3 +113,26 @@ def test_no_thread_is_left(task, tmp_path):
     before = threading.active_count()
     write_shard(task, str(tmp_path / "v1"), Told())
     assert threading.active_count() == before
+
+
+def test_tar_is_what_webdataset_writes(tmp_path):
+    members = [("a.meta.json", b"{}"), ("a.f00000.jpg", b"x" * 512), ("a.f00001.jpg", b"y" * 700)]
+    ours = tmp_path / "ours.tar"
+    with ours.open("wb") as file:
+        tar = Tar(file)
+        offsets = [tar.add(name, data) for name, data in members]
+        # A video that turns out to be bad is cut off again.
+        end = tar.tell()
+        tar.add("b.f00000.jpg", b"z" * 20_000)
+        tar.cut(end)
+        tar.close()
+    theirs = io.BytesIO()
+    with webdataset.TarWriter(
+        theirs, user="", group="", mode=0o644, mtime=0, encoder=False
+    ) as writer:
+        for name, data in members:
+            key, _, rest = name.partition(".")
+            writer.write({"__key__": key, rest: data})
+    assert ours.read_bytes() == theirs.getvalue()
+    for offset, (_, data) in zip(offsets, members, strict=True):
+        assert ours.read_bytes()[offset : offset + len(data)] == data

@@ -38,7 +38,7 @@ def road(server, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(s3, "READ_SECONDS", 0.25)
+    monkeypatch.setattr(s3, "READ_SECONDS", 0.2)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(s3, "_PIECE", PIECE)
 
@@ -166,7 +166,7 @@ def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pi
         "lake.upload(Path(sys.argv[1]), sys.argv[2])"
     )
     fault, share = (Fault.CUT_REQUEST, 1.0) if pieces == 1 else (Fault.STALL, 0.5)
-    with faulty(server, seed=3, share=share, faults=[fault], stall_seconds=0.5) as proxy:
+    with faulty(server, seed=3, share=share, faults=[fault], stall_seconds=0.2) as proxy:
         road(proxy)
         writer = subprocess.Popen(
             [sys.executable, "-c", code, str(local), f"{place}/file"], stdout=subprocess.PIPE
@@ -217,7 +217,7 @@ def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.STALL, Fault.BAD_GATEWAY])
 def test_a_store_that_stays_ill_is_given_up(server, road, monkeypatch, fault):
     lake.write_bytes("s3://bucket/ill", b"text")
-    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.8)
+    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.6)
     with faulty(server, share=1.0, faults=[fault]) as proxy:
         road(proxy)
         with pytest.raises(lake.TransientError, match="run the same command again later") as found:
@@ -229,7 +229,7 @@ def test_a_lease_survives_what_is_shorter_than_it(server, road):
     """Some renewals, each of which asks several times."""
     with (
         faulty(server, seed=4, share=0.2) as proxy,
-        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=1.5) as held,
+        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=2.0) as held,
     ):
         for _ in range(5):
             time.sleep(0.3)
