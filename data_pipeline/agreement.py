@@ -18,7 +18,7 @@ from data_pipeline.catalogue import (
     OK,
     VideoRow,
     decode_catalogue,
-    decode_index,
+    decode_table,
     index_path,
 )
 from data_pipeline.manifest import Manifest
@@ -60,7 +60,7 @@ def read_tables(made: Manifest, sound: Mapping[str, bytes]) -> Tables:
         if path not in made.payload:
             lines.append(f"{path}: the manifest names no index of {tar}")
         elif path in sound:
-            index[tar] = decode_index(sound[path])
+            index[tar] = decode_table(sound[path])
             lines += [f"{path}: {line}" for line in _of_index(tar, videos, index[tar])]
     return Tables(rows, index, lines)
 

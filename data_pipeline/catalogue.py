@@ -108,7 +108,7 @@ def encode_catalogue(rows: Sequence[VideoRow]) -> bytes:
 
 def decode_catalogue(data: bytes) -> list[VideoRow]:
     """Read what `encode_catalogue` wrote."""
-    return [VideoRow(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+    return [VideoRow(**row) for row in decode_table(data).to_pylist()]
 
 
 def encode_index(shard: str, rows: Sequence[FrameRow]) -> bytes:
@@ -124,9 +124,12 @@ def encode_index(shard: str, rows: Sequence[FrameRow]) -> bytes:
     return _encode(pa.table(columns, schema=_INDEX))
 
 
-def decode_index(data: bytes) -> pa.Table:
-    """Read what `encode_index` wrote, as a table."""
-    return pq.read_table(pa.BufferReader(data))
+def decode_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Any parquet file, or some of its columns, as a table."""
+    # Not `pq.read_table`: a thread of its engine may outlive the call, and when the process ends at
+    # that moment it is aborted.
+    file = pq.ParquetFile(pa.BufferReader(data))
+    return file.read(None if columns is None else list(columns), use_threads=False)
 
 
 def _encode(table: pa.Table) -> bytes:

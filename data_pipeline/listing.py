@@ -8,10 +8,9 @@ from re import fullmatch
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_pipeline import lake, manifest
-from data_pipeline.catalogue import CATALOGUE, OK
+from data_pipeline.catalogue import CATALOGUE, OK, decode_table
 from data_pipeline.door import UserError
 from data_pipeline.lake import Entry
 
@@ -158,8 +157,8 @@ def _listed(uri: str, parts: Sequence[Entry]) -> Listed:
 def _read(there: Listed) -> Listed:
     """Add what the manifest and the catalogue say."""
     made = manifest.load(there.uri)
-    source = pa.BufferReader(lake.read_bytes(lake.join(there.uri, CATALOGUE)))
-    rows = pq.read_table(source, columns=["status", "frames"])
+    data = lake.read_bytes(lake.join(there.uri, CATALOGUE))
+    rows = decode_table(data, ["status", "frames"])
     return replace(
         there,
         state=READY,

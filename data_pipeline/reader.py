@@ -15,12 +15,11 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_pipeline import lake, manifest, sample
 from data_pipeline.cache import CorruptData, NodeCache, node_cache
-from data_pipeline.catalogue import CATALOGUE, OK, index_path
+from data_pipeline.catalogue import CATALOGUE, OK, decode_table, index_path
 from data_pipeline.clips import Clip
 from data_pipeline.door import UserError, nearest
 from data_pipeline.files import Files
@@ -241,7 +240,7 @@ def read_clip(
 def _columns(files: Files, path: str, names: Sequence[str]) -> pa.Table:
     """Some columns of a parquet file of the data set."""
     with files.open(path) as file:
-        return pq.ParquetFile(pa.BufferReader(file.read())).read(list(names), use_threads=False)
+        return decode_table(file.read(), names)
 
 
 def _runs(frames: Sequence[int]) -> Iterator[range]:

@@ -13,7 +13,7 @@ from data_pipeline.catalogue import (
     OK,
     VideoRow,
     decode_catalogue,
-    decode_index,
+    decode_table,
 )
 from data_pipeline.config import ShowConfig
 from data_pipeline.contact import draw_sheet, read_strips, spread
@@ -189,7 +189,7 @@ def _most_first(values: Iterable[str]) -> dict[str, int]:
 def _frame_sizes(uri: str, made: Manifest) -> NDArray[np.integer]:
     """Bytes of every frame, [N]."""
     paths = sorted(path for path in made.payload if path.startswith("index/"))
-    indexes = [decode_index(lake.read_bytes(lake.join(uri, path))) for path in paths]
+    indexes = [decode_table(lake.read_bytes(lake.join(uri, path))) for path in paths]
     none = np.empty(0, np.int32)
     return np.concatenate([none, *(index["size"].to_numpy() for index in indexes)])
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline.canonical import sha256_of_json
+from data_pipeline.catalogue import decode_table
 from mlops import metrics, names
 from mlops.tracking import client
 
@@ -128,7 +129,7 @@ def read(tracking_uri: str, run_id: str) -> Evaluation:
     known = client(tracking_uri)
     run = known.get_run(run_id)
     tags = run.data.tags
-    table = pq.read_table(known.download_artifacts(run_id, names.RESULTS_PARQUET))
+    table = decode_table(Path(known.download_artifacts(run_id, names.RESULTS_PARQUET)).read_bytes())
     against = tags[names.AGAINST_VERSION]
     return Evaluation(
         run_id=run_id,
