@@ -202,7 +202,8 @@ def _part_of(target: Path) -> Iterator[Path]:
     with writing(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:  # a file is where a directory has to be
+        # A file is where a directory has to be, or nobody can make one there (in /proc, say).
+        except (FileExistsError, FileNotFoundError) as error:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
         try:

@@ -508,3 +508,8 @@ def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
         with lake.within(0.3), pytest.raises(lake.TransientError, match="no answer in time"):
             lake.write_bytes("s3://bucket/a", bytes(room._PIECE))
         assert given == [pytest.approx(0.3, abs=0.1)]
+
+
+def test_a_place_where_nobody_can_make_a_folder():
+    with pytest.raises(UserError, match="/proc/nothing/there cannot be written"):
+        lake.write_bytes("/proc/nothing/there", b"x")
