@@ -12,6 +12,7 @@ From videos to shards
     masks.py         seed -> free-form hole masks of one video
     object_masks.py  annotated objects of another video -> hole masks
     plan.py          video records -> which video goes to which shard
+    orders.py        the user's wish and the records -> what is to do, and what it is called
     sample.py        the bytes of one video in a shard: the contract of writer and reader
     writer.py        one shard of the plan -> one byte-deterministic tar
     tally.py         what the tasks of a job are doing while they run

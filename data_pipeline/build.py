@@ -2,8 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -13,19 +13,17 @@ from typing import Any
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
-from data_pipeline import catalogue, croissant, lake, manifest, masks, sample
-from data_pipeline.canonical import sha256_of_json
+from data_pipeline import catalogue, croissant, lake, manifest
 from data_pipeline.config import ShardConfig
 from data_pipeline.door import Refused, UserError
 from data_pipeline.lease import lease
 from data_pipeline.manifest import File, Manifest
-from data_pipeline.object_masks import Ring
-from data_pipeline.plan import MEGABYTE, plan_shards
+from data_pipeline.orders import orders_of, settings_of
 from data_pipeline.progress import progress
 from data_pipeline.provenance import commit
 from data_pipeline.session import ray_session
 from data_pipeline.sources.find import find_videos
-from data_pipeline.sources.record import Annotated, Limits, SourceVideo
+from data_pipeline.sources.record import SourceVideo
 from data_pipeline.tally import Tally, tally
 from data_pipeline.writer import Order, Task, Written, write_shard
 
@@ -68,7 +66,7 @@ def build(config: ShardConfig) -> Built:
         _refuse_foreign_files(uri)
     with ray_session(config.workers):
         videos = find_videos(config)
-        settings = _settings(config, videos)
+        settings = settings_of(config, videos)
         written = new and _write(uri, config, settings, videos, parents)
     there = manifest.load(uri)
     if there.settings != settings:
@@ -95,7 +93,7 @@ def _write(
     with lease(folder, what=f"data set {uri}", seconds=_LEASE_S) as held:
         if manifest.exists(uri):  # finished while this one waited for the lease
             return False
-        shards = _write_shards(uri, config.workers, _orders(config, videos), budget)
+        shards = _write_shards(uri, config.workers, orders_of(config, videos), budget)
         made = _complete(uri, settings, shards, parents)
         held.check()
         try:
@@ -103,87 +101,6 @@ def _write(
         except FileExistsError:
             return False
     return True
-
-
-def _settings(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str, Any]:
-    """Everything that decides what the data set holds; known without reading a frame."""
-    records = [[v.id, v.split, v.name, v.frames, v.bytes] for v in videos]
-    return {
-        "source": config.source,
-        "sources_sha256": sha256_of_json(records),
-        "width": config.width,
-        "height": config.height,
-        "seed": config.seed,
-        "shard_megabytes": config.shard_megabytes,
-        "limits": asdict(_limits(config)),
-        "masks": {
-            "generator": masks.GENERATOR,
-            "stationary": config.stationary,
-            "moving": config.moving,
-            "objects": config.objects,
-            "frames_per_chunk": sample.FRAMES_PER_CHUNK,
-            "zstd_level": sample.ZSTD_LEVEL,
-        },
-        "jpeg": {"quality": sample.JPEG_QUALITY, "subsampling": sample.JPEG_SUBSAMPLING},
-    }
-
-
-def _limits(config: ShardConfig) -> Limits:
-    return Limits(
-        min_frames=config.min_frames,
-        max_frames=config.max_frames,
-        max_pixels=config.max_pixels,
-        max_frame_bytes=config.max_frame_megabytes * MEGABYTE,
-    )
-
-
-def _orders(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Order, ...]:
-    """The plan: what each task of the job has to write."""
-    shards = plan_shards(
-        videos,
-        seed=config.seed,
-        megabytes=config.shard_megabytes,
-        width=config.width,
-        height=config.height,
-    )
-    kinds = masks.variant_kinds(config.stationary, config.moving, config.objects)
-    donors = _donors(config, videos)
-    return tuple(
-        Task(
-            shard=shard,
-            width=config.width,
-            height=config.height,
-            seed=config.seed,
-            kinds=kinds,
-            limits=_limits(config),
-            donors={video.id: donors(video) for video in shard.videos} if config.objects else {},
-        ).encode()
-        for shard in shards
-    )
-
-
-def _donors(
-    config: ShardConfig, videos: Sequence[SourceVideo]
-) -> Callable[[SourceVideo], tuple[Annotated, ...]]:
-    """For a video: annotated others of its split, one more than it needs."""
-    annotated = {
-        video.id: Annotated(video.id, video.uri, video.name, video.annotations)
-        for video in videos
-        if video.annotations and not video.bad
-    }
-    rings = {
-        split: Ring.of(
-            (v.id for v in videos if v.split == split and v.id in annotated), config.seed
-        )
-        for split in {video.split for video in videos}
-    }
-
-    def donors(video: SourceVideo) -> tuple[Annotated, ...]:
-        # One more than masks: some have no object of a usable size.
-        chosen = rings[video.split].donors(video.id, config.seed, config.objects + 1)
-        return tuple(annotated[donor] for donor in chosen)
-
-    return donors
 
 
 def _difference(

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed pa
 
 from data_pipeline import build, masks, sample
 from data_pipeline.config import ShardConfig
+from data_pipeline.orders import limits_of, orders_of, settings_of
 from data_pipeline.session import ray_session
 from data_pipeline.sources.find import find_videos
 from data_pipeline.sources.read import jpegs
@@ -81,7 +82,7 @@ def _plain_loop(config: ShardConfig, path: Path) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for video in find_videos(config):
             count = 0
-            for jpeg in jpegs(video, config.width, config.height, build._limits(config), Seen()):
+            for jpeg in jpegs(video, config.width, config.height, limits_of(config), Seen()):
                 _add(archive, sample.frame_member(video.id, count), jpeg)
                 zlib.crc32(jpeg)
                 count += 1
@@ -103,8 +104,8 @@ def _planning() -> tuple[Figure, ...]:
     config = ShardConfig(input=("input",), output="output")
     began = time.perf_counter()
     videos = tuple(_record(number) for number in range(MILLION))
-    build._settings(config, videos)
-    build._orders(config, videos)
+    settings_of(config, videos)
+    orders_of(config, videos)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (

@@ -16,8 +16,8 @@ from PIL import Image
 from tests.tiny import shard_tiny, write_videos
 
 GOLDEN = {
-    "videos": "bdc106fd33c2331f17b1b7219f99449023543fa6b7a6abfe3c08b0b72cdd412b",
-    "pictures": "857e0aa81e8d28c1385c5934072e5cafb3fd9417dfdf098c4d83959857fd8479",
+    "videos": "a49f80bf5eb043dee026185a412d1cc0385612097f570ba0c26cb69b9a806591",
+    "pictures": "e3dfb459a1ca5bca7e4ff1331dc4e585ef509143afd5fcdb2052f9cc9c6321de",
 }
 SHAPE_THE_BYTES = ("av", "numpy", "pillow", "pyarrow")
 
