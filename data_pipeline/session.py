@@ -51,7 +51,8 @@ def ray_session(cpus: int) -> Iterator[None]:
     except Exception as error:  # Ray has no type of its own for it
         line = str(error).strip().splitlines()[0]
         raise Refused(f"Ray did not start ({line}): run the same command again") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What goes wrong comes as an exception too; the log would print its traceback first.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         # Its constructor sets fields that it calls deprecated itself.
         warnings.simplefilter("ignore", DeprecationWarning)

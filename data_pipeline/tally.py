@@ -7,11 +7,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, final
 
 import ray
+from ray.exceptions import RayError
 
 from data_pipeline.plan import MEGABYTE
 from data_pipeline.progress import Progress
@@ -75,7 +76,8 @@ def tally(shown: Progress) -> Iterator[Tally]:
         yield Tally(ledger)
     finally:
         watcher.stop()
-        ray.kill(ledger)
+        with suppress(RayError):
+            ray.kill(ledger)
 
 
 class _Ledger:
@@ -123,12 +125,16 @@ class _Watcher(threading.Thread):
             self._show()
 
     def stop(self) -> None:
+        """Show the sums once more, and no longer."""
         self._over.set()
         self.join()
         self._show()
 
     def _show(self) -> None:
-        sums: Counts = ray.get(self._ledger.read.remote())
+        try:
+            sums: Counts = ray.get(self._ledger.read.remote())
+        except RayError:  # its node is gone; the job says what that means
+            return
         rate = sums.frames / max(time.monotonic() - self._began, 1e-9)
         self._shown.at(
             self._start + sums.videos,

@@ -58,7 +58,8 @@ class Line:
         )  # fmt: skip
 
     def client(self):
-        return MlflowClient(self.tracking)
+        # Both: the registry of an earlier test in this process would be taken else.
+        return MlflowClient(self.tracking, self.tracking)
 
 
 @pytest.fixture(scope="module")
