@@ -28,7 +28,8 @@ from data_pipeline.tally import Tally, tally
 from data_pipeline.writer import Order, Task, Written, write_shard
 
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
-_LEASE_S = 30.0
+# Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
+_LEASE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
