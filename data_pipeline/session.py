@@ -56,7 +56,9 @@ def ray_session(cpus: int) -> Iterator[None]:
     with warnings.catch_warnings():
         # Its constructor sets fields that it calls deprecated itself.
         warnings.simplefilter("ignore", DeprecationWarning)
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.memory_usage_poll_interval_s = None  # nobody looks at it, and it holds up every task
     try:
         yield
     finally:
