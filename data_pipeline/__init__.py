@@ -4,6 +4,7 @@ Doors and their talk
     run.py           the door: `shard` builds a data set, `verify`, `show`, `list`, `remove`
     config.py        what the door can be told, with units
     door.py          how every door of the project parses, prints and exits
+    text.py          tables, bytes and ages as people read them
     progress.py      one progress bar, or plain lines where there is no terminal
     session.py       the Ray session a door works in
 
@@ -13,6 +14,7 @@ From videos to shards
     object_masks.py  annotated objects of another video -> hole masks
     plan.py          video records -> which video goes to which shard
     orders.py        the user's wish and the records -> what is to do, and what it is called
+    task.py          what driver and workers tell each other
     sample.py        the bytes of one video in a shard: the contract of writer and reader
     writer.py        one shard of the plan -> one byte-deterministic tar
     tally.py         what the tasks of a job are doing while they run

@@ -20,6 +20,7 @@ from data_pipeline.catalogue import (
     decode_catalogue,
     decode_table,
     index_path,
+    shard_name,
 )
 from data_pipeline.manifest import Manifest
 from data_pipeline.tar_walk import Member
@@ -56,7 +57,7 @@ def read_tables(made: Manifest, sound: Mapping[str, bytes]) -> Tables:
         elif row.status == OK:
             rows[row.shard].append(row)
     for tar, videos in sorted(rows.items()):
-        path = index_path(tar.removeprefix("shards/").rsplit("-", 1)[0])
+        path = index_path(shard_name(tar))
         if path not in made.payload:
             lines.append(f"{path}: the manifest names no index of {tar}")
         elif path in sound:

@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from data_pipeline import catalogue, croissant, lake, manifest
 from data_pipeline.config import ShardConfig
-from data_pipeline.door import Refused, UserError
+from data_pipeline.door import Refused, UserError, first_few
 from data_pipeline.lease import lease
 from data_pipeline.manifest import File, Manifest
 from data_pipeline.orders import orders_of, settings_of
@@ -25,7 +25,8 @@ from data_pipeline.session import ray_session
 from data_pipeline.sources.find import find_videos
 from data_pipeline.sources.record import SourceVideo
 from data_pipeline.tally import Tally, tally
-from data_pipeline.writer import Order, Task, Written, write_shard
+from data_pipeline.task import Order, Task, Written
+from data_pipeline.writer import write_shard
 
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
 # Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
@@ -187,13 +188,11 @@ class _Budget:
         """
         self._rejected |= rejected
         if len(self._rejected) > self._share * self.videos:
-            names = sorted(self._rejected)
-            first = "; ".join(self._rejected[name] for name in names[:3])
-            more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+            first = first_few(self._rejected.values(), between="; ")
             raise Refused(
-                f"{len(names)} of {self.videos} videos cannot be used ({first}{more}), more than "
-                f"--max-rejected {self._share} allows: nothing was committed; mend or leave out "
-                "the videos, or allow more"
+                f"{len(self._rejected)} of {self.videos} videos cannot be used ({first}), more "
+                f"than --max-rejected {self._share} allows: nothing was committed; mend or leave "
+                "out the videos, or allow more"
             )
 
 

@@ -101,6 +101,16 @@ def index_path(shard: str) -> str:
     return f"index/{shard}.parquet"
 
 
+def tar_path(shard: str, sha256: str) -> str:
+    """Path of the tar of a shard, below the data set; its name carries the hash."""
+    return f"shards/{shard}-{sha256[:8]}.tar"
+
+
+def shard_name(tar: str) -> str:
+    """The shard `<split>-<00000>` whose tar is at this path."""
+    return tar.removeprefix("shards/").rpartition("-")[0]
+
+
 def encode_catalogue(rows: Sequence[VideoRow]) -> bytes:
     """The catalogue as parquet; rows in the order of the plan."""
     return _encode(pa.Table.from_pylist([asdict(row) for row in rows], schema=_CATALOGUE))

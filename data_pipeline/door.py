@@ -40,6 +40,13 @@ def nearest(asked: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def first_few(names: Iterable[str], most: int = 3, *, between: str = ", ") -> str:
+    """Some names for a message: the first `most` in order, and how many more there are."""
+    known = sorted(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return between.join(known[:most]) + more
+
+
 def parse(
     kind: type[T],
     argv: Sequence[str],

@@ -76,7 +76,7 @@ class Files:
             if self.cache is not None:
                 with suppress(DiskFull):
                     return self._copy(self.cache, path)
-            return io.BytesIO(lake.read_bytes(uri)) if "://" in uri else Path(uri).open("rb")
+            return io.BytesIO(lake.read_bytes(uri)) if lake.is_s3(uri) else Path(uri).open("rb")
 
     def _copy(self, cache: NodeCache, path: str) -> io.BufferedIOBase:
         file = self.payload[path]

@@ -30,6 +30,7 @@ __all__ = [
     "create_bytes",
     "download",
     "exists",
+    "is_s3",
     "join",
     "list_entries",
     "list_files",

@@ -13,6 +13,7 @@ from data_pipeline import lake, manifest
 from data_pipeline.catalogue import CATALOGUE, OK, decode_table
 from data_pipeline.door import UserError
 from data_pipeline.lake import Entry
+from data_pipeline.text import aligned, human_age, human_bytes
 
 READY = "ready"
 UNFINISHED = "unfinished"
@@ -20,7 +21,8 @@ UNREADABLE = "unreadable"
 
 _PART = rf"(?P<root>.*?)/?(?P<part>{manifest.PARTS})"
 _SHORT = 12  # digits of a digest that are shown
-_DAY_S = 86400
+_HEAD = ("NAME", "VERSION", "DIGEST", "VIDEOS", "FRAMES", "SIZE", "CREATED", "PARENTS", "STATE")
+_WORDS = (0, 1, 2, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,36 +76,7 @@ def group_by_data_set(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 def table(found: Sequence[Listed]) -> str:
     """As aligned text for people."""
-    head = ("NAME", "VERSION", "DIGEST", "VIDEOS", "FRAMES", "SIZE", "CREATED", "PARENTS", "STATE")
-    rows = [head, *(_cells(one) for one in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    right = {"VIDEOS", "FRAMES", "SIZE"}
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if title in right else cell.ljust(width)
-            for title, cell, width in zip(head, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def human_bytes(count: int) -> str:
-    """Bytes as a person reads them: "14.8 MB"."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
-def human_age(seconds: float) -> str:
-    """An age as a person says it: "3 days"."""
-    for unit, length in (("days", _DAY_S), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} seconds"
+    return aligned(_HEAD, [_cells(one) for one in found], words=_WORDS)
 
 
 def _cells(one: Listed) -> tuple[str, ...]:

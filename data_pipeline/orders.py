@@ -13,7 +13,7 @@ from data_pipeline.config import ShardConfig
 from data_pipeline.object_masks import Ring
 from data_pipeline.plan import MEGABYTE, plan_shards
 from data_pipeline.sources.record import Annotated, Limits, SourceVideo
-from data_pipeline.writer import Order, Task
+from data_pipeline.task import Order, Task
 
 
 def settings_of(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str, Any]:

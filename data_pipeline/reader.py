@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data_pipeline import lake, manifest, sample
 from data_pipeline.cache import CorruptData, NodeCache, node_cache
-from data_pipeline.catalogue import CATALOGUE, OK, decode_table, index_path
+from data_pipeline.catalogue import CATALOGUE, OK, decode_table, index_path, shard_name
 from data_pipeline.clips import Clip
 from data_pipeline.door import UserError, nearest
 from data_pipeline.files import Files
@@ -88,7 +88,7 @@ class DataSet:
         """
         uri = lake.absolute(uri)
         made = manifest.load(uri)
-        if cache is None and uri.startswith("s3://"):
+        if cache is None and lake.is_s3(uri):
             cache = node_cache()
         if cache is not None:
             size, path = max((file.size, path) for path, file in made.payload.items())
@@ -180,8 +180,7 @@ class DataSet:
         """A row for each frame of a shard, in the order of its tar."""
         # No lock: two threads may read the same one twice, but none waits for another's.
         if shard not in self._indexes:
-            name = shard.removeprefix("shards/").rsplit("-", 1)[0]
-            index = _columns(self.files, index_path(name), _INDEX)
+            index = _columns(self.files, index_path(shard_name(shard)), _INDEX)
             assert len(index) == self._catalogue.frames[shard], shard
             self._indexes[shard] = index
         return self._indexes[shard]

@@ -8,12 +8,13 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from re import fullmatch
 
 from data_pipeline import lake, manifest
 from data_pipeline.config import RemoveConfig
-from data_pipeline.door import Refused, UserError
+from data_pipeline.door import Refused, UserError, first_few
 from data_pipeline.lake import Entry
 from data_pipeline.lease import Held, lease
 from data_pipeline.listing import group_by_data_set, list_data_sets
@@ -23,7 +24,6 @@ MARK = f"{manifest.STAGING}/removed.json"
 _PART = r"\..+\.[0-9a-f]{8}\.part"  # half of a file, as `lake` names it
 _CACHED = r"[0-9a-f]{64}"  # as `cache` names a file
 _FOLDERS = ("shards", "index", manifest.STAGING, manifest.LEASE)
-_DAY_S = 86400
 _SHOWN = 5  # referrers that are named
 
 
@@ -79,7 +79,8 @@ def remove_abandoned(config: RemoveConfig) -> Removed:
         UserError: there is no such lake or cache.
     """
     assert config.older_than is not None
-    uri, before = lake.absolute(config.uri), time.time() - config.older_than * _DAY_S
+    uri = lake.absolute(config.uri)
+    before = time.time() - timedelta(days=config.older_than).total_seconds()
     if not lake.exists(uri):
         raise UserError(f"there is nothing at {uri}: give the folder that holds the data sets")
     removed: list[str] = []
@@ -112,10 +113,9 @@ def _refuse_if_needed(uri: str, digest: str, config: RemoveConfig, references: R
         if digest in other.parents.values() and other.uri != uri:
             who.append(f"data set {other.uri}")
     if who:
-        more = f" and {len(who) - _SHOWN} more" if len(who) > _SHOWN else ""
         raise Refused(
-            f"{uri} is used by {', '.join(who[:_SHOWN])}{more}: nothing was removed; remove those "
-            "first, or keep it"
+            f"{uri} is used by {first_few(who, _SHOWN)}: nothing was removed; remove those first, "
+            "or keep it"
         )
 
 
@@ -148,7 +148,7 @@ def _is_lease(name: str) -> bool:
 def _delete(uri: str, names: Sequence[str]) -> None:
     """Delete files, the mark last of all, and the folders that are empty then."""
     lake.remove_files(uri, sorted(names, key=lambda name: (name == MARK, name)))
-    if "://" not in uri:
+    if not lake.is_s3(uri):
         for folder in (*_FOLDERS, ""):  # emptied by a removal that was interrupted
             with contextlib.suppress(OSError):  # not there, or not empty
                 (Path(uri) / folder).rmdir()
@@ -177,7 +177,7 @@ def _old_files(uri: str, cache: str, before: float) -> Iterator[tuple[str, Path]
     """Halves of files below a lake on disk, and files of a node's cache."""
     if cache and not Path(cache).is_dir():
         raise UserError(f"there is no cache folder {cache}: give the one that STTN_CACHE names")
-    halves = Path(uri).rglob(".*.part") if "://" not in uri else ()
+    halves = Path(uri).rglob(".*.part") if not lake.is_s3(uri) else ()
     for path in sorted(halves):
         if fullmatch(_PART, path.name) and _is_old(path, before):
             yield "half a file", path

@@ -18,9 +18,9 @@ from data_pipeline.catalogue import (
 from data_pipeline.config import ShowConfig
 from data_pipeline.contact import draw_sheet, read_strips, spread
 from data_pipeline.files import Files
-from data_pipeline.listing import human_bytes
 from data_pipeline.manifest import Manifest
 from data_pipeline.reader import DataSet
+from data_pipeline.text import aligned, human_bytes
 
 NO_SHEET = "none"
 
@@ -150,7 +150,7 @@ def text(shown: Shown) -> str:
         f"{shown.uri}\ndigest {shown.digest}\n"
         f"written {shown.created or 'at an unknown time'}; {human_bytes(shown.bytes)} in "
         f"{shown.files} files; frames of {shown.width}x{shown.height}",
-        _table(
+        aligned(
             ("split", "videos", "frames"),
             [(name, f"{one.videos:,}", f"{one.frames:,}") for name, one in shown.splits.items()],
         ),
@@ -169,8 +169,8 @@ def text(shown: Shown) -> str:
         for kind, one in shown.masks.items()
     ]
     size = f"{human_bytes(shown.frame_bytes)} of frames, {human_bytes(shown.mask_bytes)} of masks"
-    parts.append(_table(("masks", "variants", "hole"), masks) + f"\n{size}")
-    parts.append(_table(("sources", "videos"), [(s, f"{n:,}") for s, n in shown.sources.items()]))
+    parts.append(aligned(("masks", "variants", "hole"), masks) + f"\n{size}")
+    parts.append(aligned(("sources", "videos"), [(s, f"{n:,}") for s, n in shown.sources.items()]))
     return "\n\n".join([*parts, *([f"contact sheet: {shown.sheet}"] if shown.sheet else [])])
 
 
@@ -234,14 +234,4 @@ def _bars(title: str, spread_: Histogram) -> str:
     for low, high, count in zip(spread_.edges, spread_.edges[1:], spread_.counts, strict=False):
         bar = "█" * -(-_BAR * count // most)
         lines.append(f"  {low:>{digits},} - {high - 1:>{digits},}  {bar:<{_BAR}}  {count:,}")
-    return "\n".join(lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: words to the left, numbers to the right."""
-    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *numbers]))
     return "\n".join(lines)

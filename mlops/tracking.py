@@ -21,6 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from data_pipeline import lake
 from data_pipeline.door import UserError
 from mlops import names
 
@@ -194,7 +195,7 @@ def log_data_set(uri: str, run_id: str, data_uri: str, digest: str, context: str
     data_set = Dataset(
         name="/".join(data_uri.rstrip("/").split("/")[-2:]),
         digest=digest[:_DIGEST_CHARACTERS],
-        source_type="s3" if data_uri.startswith("s3://") else "local",
+        source_type="s3" if lake.is_s3(data_uri) else "local",
         source=json.dumps({"uri": data_uri}),
     )
     inputs = [DatasetInput(data_set, tags=[InputTag("mlflow.data.context", context)])]

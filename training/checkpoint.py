@@ -214,7 +214,7 @@ def _local_directory(uri: str, files: Iterable[str]) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="sttn-checkpoint-") as scratch:
         for name in files:
-            if "://" in uri:
+            if lake.is_s3(uri):
                 lake.download(lake.join(uri, name), Path(scratch) / name)
             else:
                 (Path(scratch) / name).symlink_to(Path(uri, name).absolute())

@@ -10,15 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from data_pipeline import lake
-from data_pipeline.door import UserError
+from data_pipeline.door import UserError, first_few
 from data_pipeline.sources import pictures
 from data_pipeline.sources.ids import video_id
 from data_pipeline.sources.listing import (
     Listing,
     by_folder,
-    first_few,
     frames_in_order,
-    is_s3,
     json_file,
     listing,
     mismatch,
@@ -83,7 +81,7 @@ def jpegs(
 
 def root_of(video: SourceVideo | Annotated) -> str:
     """The input that a folder lies in; a link in one of its files must not lead out of it."""
-    if is_s3(video.uri):
+    if lake.is_s3(video.uri):
         return video.uri.removesuffix(video.name)
     return str(Path(video.uri).resolve().parents[video.name.count("/")])
 
@@ -101,7 +99,7 @@ def read_picture(uri: str, root: str, most: int) -> bytes:
         BadVideoError: it cannot be read, or it is a link to a place outside of `root`.
     """
     try:
-        if is_s3(uri):
+        if lake.is_s3(uri):
             data = lake.read_range(uri, 0, most + 1)
         else:
             with _inside(uri, root).open("rb") as file:
@@ -121,7 +119,7 @@ def _inside(path: str, root: str) -> Path:
 
 def _read_in_order(paths: Sequence[str], root: str, most: int) -> Iterator[bytes]:
     """The bytes of pictures; from S3 a few are fetched ahead."""
-    if not is_s3(root):
+    if not lake.is_s3(root):
         for path in paths:
             yield read_picture(path, root, most)
         return

@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from data_pipeline import sample
-from data_pipeline.door import UserError
-from data_pipeline.sources.listing import first_few
+from data_pipeline.door import UserError, first_few
 from data_pipeline.sources.record import SourceVideo
 
 _HASH = 8  # hex digits

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline import lake
-from data_pipeline.door import UserError, nearest
+from data_pipeline.door import UserError, first_few, nearest
 from data_pipeline.sources.record import BadVideoError
 
 PICTURE = re.compile(r"([0-9]{1,18})\.(jpe?g|png|webp|bmp)", re.IGNORECASE)
 
 # What operating systems and tools leave in folders; never part of a data set.
 _JUNK = re.compile(r"\..*|thumbs\.db|desktop\.ini|__macosx|@eadir", re.IGNORECASE)
-_NAMED = 3  # examples in a message
 _MOST_LIST_BYTES = 2**28
 
 # How each layout is recognised; group 1 is the folder that --input should name.
@@ -91,7 +90,7 @@ def listing(uri_or_path: str) -> Listing:
         if lake.exists(uri):
             raise UserError(f"--input {uri} is a file: give the folder that holds the data set")
         beside = Path(uri).parent
-        names = [p.name for p in beside.iterdir()] if not is_s3(uri) and beside.is_dir() else []
+        names = [p.name for p in beside.iterdir()] if is_folder(str(beside)) else []
         raise UserError(
             f"--input {uri} is not there{nearest(Path(uri).name, names)}: give the folder that "
             "holds the data set"
@@ -117,14 +116,9 @@ def is_junk(name: str) -> bool:
     return _JUNK.fullmatch(name) is not None
 
 
-def is_s3(uri: str) -> bool:
-    """Say whether this is an object or a folder on S3."""
-    return uri.startswith("s3://")
-
-
 def is_folder(uri: str) -> bool:
     """Say whether this is a folder on disk."""
-    return not is_s3(uri) and Path(uri).is_dir()
+    return not lake.is_s3(uri) and Path(uri).is_dir()
 
 
 def json_file(uri: str, data: bytes) -> Any:
@@ -171,19 +165,11 @@ def mismatch(source: str, found: Listing, expected: str) -> UserError:
         for folder, files in found.folders.items()
         for name in files
     ]
-    tops = sorted({path.partition("/")[0] for path in paths} | set(_subfolders(found.uri)))
-    there = ", ".join(tops[:_NAMED]) + (f" and {len(tops) - _NAMED} more" if tops[_NAMED:] else "")
+    tops = {path.partition("/")[0] for path in paths} | set(_subfolders(found.uri))
     return UserError(
         f"--input {found.uri} has no videos in the layout {source}: expected {expected}, found "
-        f"{there or 'nothing'}{_guess(source, found.uri, paths)}"
+        f"{first_few(tops) or 'nothing'}{_guess(source, found.uri, paths)}"
     )
-
-
-def first_few(names: Iterable[str]) -> str:
-    """Some names for a message: the first, and how many more."""
-    known = sorted(names)
-    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-    return ", ".join(known[:_NAMED]) + more
 
 
 def _guess(source: str, uri: str, paths: list[str]) -> str:

@@ -123,9 +123,8 @@ def _shown_size(image: Image.Image) -> tuple[int, int]:
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The picture as it is shown, uint8 [h, w, 3]."""
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(
-        "I;16"
-    ):  # Pillow would clip; of other 16-bit pictures it drops a byte
+    if upright.mode.startswith("I;16"):
+        # Pillow would clip; of other 16-bit pictures it drops a byte.
         grey = np.asarray(upright) >> 8
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(upright.convert("RGB"))

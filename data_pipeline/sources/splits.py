@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from data_pipeline import lake
-from data_pipeline.door import UserError, nearest
+from data_pipeline.door import UserError, first_few, nearest
 from data_pipeline.sources.ids import video_id
-from data_pipeline.sources.listing import first_few, json_file
+from data_pipeline.sources.listing import json_file
 from data_pipeline.sources.record import TEST, TRAIN, SourceVideo
 
 _LISTED = 10  # ids that a message names
@@ -139,9 +139,7 @@ def _refuse_unknown(flag: str, asked: Collection[str], videos: Sequence[SourceVi
     unknown = sorted(set(asked) - known)
     if not unknown:
         return
-    few = sorted(known)[:_LISTED]
-    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     raise UserError(
         f"{flag} names {len(unknown)} ids that are not among the videos ({first_few(unknown)})"
-        f"{nearest(unknown[0], known)}: they are {', '.join(few)}{more}"
+        f"{nearest(unknown[0], known)}: they are {first_few(known, _LISTED)}"
     )

@@ -20,7 +20,7 @@ from data_pipeline.door import UserError, nearest
 from data_pipeline.progress import progress
 from data_pipeline.sources import decoding, pictures
 from data_pipeline.sources.ids import video_id
-from data_pipeline.sources.listing import by_folder, is_folder, is_s3
+from data_pipeline.sources.listing import by_folder, is_folder
 from data_pipeline.sources.record import TRAIN, BadVideoError, Limits, Seen, SourceVideo
 
 WHEEL = "wheel:"
@@ -130,7 +130,7 @@ def _files(name: str) -> list[File]:
         below = lake.list_entries(uri)
         if below or is_folder(uri):
             return _files_below(uri, below)
-        if is_s3(uri):
+        if lake.is_s3(uri):
             return [_object(uri)]
     path = local_file(name if name.startswith(WHEEL) else uri)
     return [File(str(path), path.name, path.stat().st_size)]

@@ -12,12 +12,11 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from data_pipeline import lake
-from data_pipeline.door import UserError
+from data_pipeline.door import UserError, first_few
 from data_pipeline.sources import pictures
 from data_pipeline.sources.ids import video_id
 from data_pipeline.sources.listing import (
     Listing,
-    first_few,
     frames_in_order,
     is_junk,
     json_file,

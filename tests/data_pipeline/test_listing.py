@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline import lake, listing, manifest, run
+from data_pipeline import lake, manifest, run
 from data_pipeline.door import UserError
 from data_pipeline.listing import list_data_sets
 from tests.data_pipeline import handmade
@@ -95,18 +95,3 @@ def test_a_lake_on_s3(s3):
         ("half", "v2", "unfinished"),
         ("tiny", "v1", "ready"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (999_600, "1 MB"), (5 * 10**12, "5 TB")],
-)
-def test_bytes_for_people(count, words):
-    assert listing.human_bytes(count) == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(-3, "0 seconds"), (125, "2 minutes"), (7200, "2 hours")]
-)
-def test_ages_for_people(seconds, words):
-    assert listing.human_age(seconds) == words

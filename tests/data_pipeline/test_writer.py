@@ -10,7 +10,8 @@ from data_pipeline.plan import Shard
 from data_pipeline.sources.record import Annotated, Limits, SourceVideo
 from data_pipeline.sources.video_files import find
 from data_pipeline.tally import _Ledger
-from data_pipeline.writer import MOST_DEATHS, Tar, Task, Written, write_shard
+from data_pipeline.task import Task, Written
+from data_pipeline.writer import MOST_DEATHS, Tar, write_shard
 from tests.tiny import write_videos
 
 LIMITS = Limits(min_frames=5, max_frames=100, max_pixels=2**20, max_frame_bytes=10**6)
