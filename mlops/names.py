@@ -20,9 +20,7 @@ KIND = "kind"
 KIND_TRAINING = "training"
 KIND_EVALUATION = "evaluation"
 KIND_DECISION = "decision"
-DECISION_FROM = "from_version"  # the champion before
-DECISION_TO = "to_version"  # the champion after
-RULE_DIGEST = "rule_digest"
+KIND_IMPORT = "import"
 
 # Tags of a run and of a registered version.
 RUN_ID = "run_id"
@@ -35,6 +33,11 @@ CODE_DIGEST = "code_digest"
 WEIGHTS_SHA256 = "weights_sha256"
 IMAGE = "image"
 CHECKPOINT = "checkpoint"
+
+# Tags of an import and of the version it registered.
+ORIGIN = "origin"  # where the file of weights came from, as the user says
+ORIGIN_SHA256 = "origin_sha256"  # of that file
+MASKED_ATTENTION = "masked_attention"
 
 # Tags of a registered version: its evaluation.
 EVALUATION = "evaluation"

@@ -103,6 +103,13 @@ def set_alias(tracking_uri: str, version: Version, alias: str) -> None:
     client(tracking_uri).set_registered_model_alias(version.name, alias, version.version)
 
 
+def offer(tracking_uri: str, version: Version) -> None:
+    """Make a version the candidate, unless a newer one is: an old run may be gone over again."""
+    candidate = alias_or_none(tracking_uri, version.name, names.CANDIDATE)
+    if candidate is None or int(candidate.version) < int(version.version):
+        set_alias(tracking_uri, version, names.CANDIDATE)
+
+
 def set_tags(tracking_uri: str, version: Version, tags: Mapping[str, str]) -> None:
     """Set tags of a version."""
     known = client(tracking_uri)
@@ -127,7 +134,7 @@ def register(
     Args:
         tracking_uri: where.
         name: registered model, made when it is new.
-        run_id: the training run.
+        run_id: the run that made the weights, or took them in.
         clips: clips seen by the generator; with `run_id` it is the identity of the version.
         model_dir: complete MLflow model folder, as `mlflow.pyfunc.save_model` writes it.
         tags: further tags of the version.

@@ -119,7 +119,7 @@ def ensure_run(
     Args:
         uri: tracking URI.
         run_name: name shown in the list of runs.
-        kind: `names.KIND_TRAINING`, `KIND_EVALUATION` or `KIND_DECISION`.
+        kind: `names.KIND_TRAINING` or another `KIND_`.
         tags: further tags; on an existing run they are overwritten.
         run_id: id of an existing run, which then runs again.
 

@@ -4,6 +4,7 @@
 |---|---|
 | `run.py` | door: train, or resume by the same command |
 | `export.py` | door: any checkpoint becomes a registered version |
+| `import_weights.py` | door: a file of official weights becomes a registered version |
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
 | `launch.py` | what the driver does: open the run, start workers, register |
 | `strict.py` | JSON back to a config, refusing what does not fit |

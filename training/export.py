@@ -32,7 +32,7 @@ from mlops.registry import Version
 from mlops.tracking import absolute_uri
 from training import served
 from training.checkpoint import Checkpoint, opened, weights_sha256
-from training.config import TrainConfig, from_json
+from training.config import GeneratorConfig, TrainConfig, from_json
 from training.model.discriminator import Discriminator
 from training.model.inpaint import Schedule
 from training.networks import build_generator
@@ -92,7 +92,8 @@ def export(
             if name.startswith("ema.")
         }
         data_set = DataSet.open(str(config.data))
-        with model_folder(averaged, config, data_set.width, data_set.height) as (folder, code):
+        size = data_set.width, data_set.height
+        with model_folder(averaged, config.generator, *size) as (folder, code):
             found = registry.register(
                 tracking_uri,
                 name=model,
@@ -110,22 +111,19 @@ def export(
                     names.CHECKPOINT: checkpoint.uri,
                 },
             )
-    candidate = registry.alias_or_none(tracking_uri, model, names.CANDIDATE)
-    # Going over an old run again must not take the alias from a newer one.
-    if candidate is None or int(candidate.version) < int(found.version):
-        registry.set_alias(tracking_uri, found, names.CANDIDATE)
+    registry.offer(tracking_uri, found)
     return found
 
 
 @contextmanager
 def model_folder(
-    weights: dict[str, Tensor], config: TrainConfig, width: int, height: int
+    weights: dict[str, Tensor], shape: GeneratorConfig, width: int, height: int
 ) -> Iterator[tuple[Path, str]]:
     """A complete MLflow model folder, and the digest of the code in it, for a while.
 
     Args:
         weights: of the generator, whole, on the CPU.
-        config: the run; gives the generator's shape.
+        shape: of the generator.
         width: of the frames it learnt from, pixels.
         height: likewise.
     """
@@ -133,9 +131,7 @@ def model_folder(
         scratch = Path(name)
         package, digest = _code_package(scratch)
         weights_file = scratch / "weights.safetensors"
-        save_file(
-            weights, weights_file, metadata={served.SHAPE: json.dumps(asdict(config.generator))}
-        )
+        save_file(weights, weights_file, metadata={served.SHAPE: json.dumps(asdict(shape))})
         entry = scratch / "sttn.py"
         entry.write_text(
             "import mlflow\n\n"

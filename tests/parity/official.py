@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from tests.parity import formula
-from training.model.discriminator import Discriminator
-from training.model.generator import Generator
+from training.model.official import discriminator_from_official, generator_from_official
 
 NUMBERS = Path(__file__).parent / "numbers.json"
 
@@ -27,26 +26,23 @@ def our_name(official):
     return f"{layer}.{_OURS.get(last, last)}"
 
 
+def weights(network, dtype=torch.float32):
+    """The official state dictionary that the formula gives."""
+    weight = {"generator": formula.generator_weight, "discriminator": formula.discriminator_weight}
+    return {
+        name: torch.from_numpy(weight[network](name, shape)).to(dtype)
+        for name, shape in shapes(network).items()
+    }
+
+
 def generator(*, masked_attention=False):
-    network = Generator(masked_attention=masked_attention)
-    network.load_state_dict(
-        {
-            name: torch.from_numpy(formula.generator_weight(name, shape))
-            for name, shape in shapes("generator").items()
-        }
-    )
-    return network
+    """Ours with these weights."""
+    return generator_from_official(weights("generator"), masked_attention=masked_attention)
 
 
 def discriminator():
-    network = Discriminator()
-    network.load_state_dict(
-        {
-            our_name(name): torch.from_numpy(formula.discriminator_weight(name, shape))
-            for name, shape in shapes("discriminator").items()
-        }
-    )
-    return network
+    """Ours with these weights."""
+    return discriminator_from_official(weights("discriminator"))
 
 
 def clip(name, frames):

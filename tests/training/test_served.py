@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from tests.training.small import GRIDS, SIDE, small_generator
 from training import export
-from training.config import GeneratorConfig, TrainConfig
+from training.config import GeneratorConfig
 
 FRAMES = 15
 SCRIPT = Path(__file__).parent / "loads_alone.py"
@@ -25,9 +25,7 @@ SCRIPT = Path(__file__).parent / "loads_alone.py"
 def folder_of(masked_attention=False):
     """The model folder of the small generator and the digest of its code."""
     shape = GeneratorConfig(channels=8, blocks=2, grids=GRIDS, masked_attention=masked_attention)
-    with export.model_folder(
-        small_generator(seed=1).state_dict(), TrainConfig(generator=shape), SIDE, SIDE
-    ) as made:
+    with export.model_folder(small_generator(seed=1).state_dict(), shape, SIDE, SIDE) as made:
         yield made
 
 

@@ -5,6 +5,7 @@
 | `generator.py` | frame encoder, spatial-temporal transformer, frame decoder |
 | `attention.py` | multi-scale patch attention over all frames |
 | `discriminator.py` | spectrally normed 3-D convolutions, power iteration as a function |
+| `official.py` | weights under the names of the official code, to and fro |
 | `inpaint.py` | a whole video through the generator: windows, references, blending |
 
 Siblings are imported relatively and nothing else but torch and the standard library is, because a
