@@ -68,6 +68,7 @@ class Adversary:
         decay_every_clips: clips between divisions of both learning rates by 10; 0 = never.
         decays: divisions at most.
         ema_half_life_clips: of the averaged generator; 0 = no averaging.
+        local_counts: divide sums by the counts of this rank's share instead of the global batch's.
         batch_clips: clips of the global batch.
         micro_batch_clips: clips computed at a time.
     """
@@ -83,6 +84,7 @@ class Adversary:
         decay_every_clips: int,
         decays: int,
         ema_half_life_clips: float,
+        local_counts: bool = False,
         batch_clips: int,
         micro_batch_clips: int,
     ) -> None:
@@ -104,6 +106,7 @@ class Adversary:
         self._decay_every_clips = decay_every_clips
         self._decays = decays
         self._ema_decay = ema_decay(ema_half_life_clips, batch_clips)
+        self._local_counts = local_counts
         self._micro_batch_clips = micro_batch_clips
 
     def learn(self, batch: Batch, clips: int) -> dict[str, Tensor]:
@@ -177,7 +180,10 @@ class Adversary:
                 state["step"].fill_(iterations)
 
     def _count(self, batch: Batch) -> Counts:
-        return Counts(*parallel.sum_over_ranks(losses.count(batch.masks, batch.weights)))
+        own = losses.count(batch.masks, batch.weights)
+        if self._local_counts:
+            return Counts(*own * parallel.world())  # shares are summed over ranks: an average
+        return Counts(*parallel.sum_over_ranks(own))
 
     def _fill(self, batch: Batch) -> Filled:
         return Filled(batch, self.generator(batch.frames * (1 - batch.masks), batch.masks))

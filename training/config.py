@@ -16,7 +16,7 @@ from data_pipeline.door import UserError
 from data_pipeline.lake import absolute
 from training.strict import build
 
-SCHEMA = 1  # of the JSON form; a newer schema fills what older files lack by a written migration
+SCHEMA = 2  # of the JSON form
 
 ENVIRONMENT = {
     "data": "STTN_DATA",
@@ -40,11 +40,13 @@ class GeneratorConfig:
     """The generator's shape."""
 
     channels: int = learnt(256)
-    """Channels of the feature map; a multiple of 4 and of the number of patch grids."""
+    """Channels of the feature map; a multiple of 4 and of the number of attention heads."""
     blocks: int = learnt(8)
     """Transformer blocks."""
     grids: tuple[int, ...] = learnt((1, 3, 6, 12))
     """Patches per side and frame, one number for each attention head."""
+    patch_sizes: tuple[tuple[int, int], ...] = learnt(())
+    """Patch width and height of each head, pixels at a quarter of the frame; none = by grids."""
     masked_attention: bool = learnt(False)
     """Leave patches that lie mostly in the hole out of the keys (the official code does not)."""
 
@@ -54,13 +56,18 @@ class GeneratorConfig:
             raise UserError(
                 f"generator.grids are {self.grids}; give a number of at least 1 for each head"
             )
+        if any(min(size) < 1 for size in self.patch_sizes):
+            raise UserError(
+                f"generator.patch_sizes are {self.patch_sizes}; give sizes of at least 1"
+            )
         if self.blocks < 1:
             raise UserError(f"generator.blocks is {self.blocks}; it must be at least 1")
-        unit = math.lcm(4, len(self.grids))
+        heads = len(self.patch_sizes or self.grids)
+        unit = math.lcm(4, heads)
         if self.channels < 1 or self.channels % unit:
             raise UserError(
                 f"generator.channels is {self.channels}; it must be a multiple of 4 and of the "
-                f"number of patch grids, {len(self.grids)}: "
+                f"number of attention heads, {heads}: "
                 f"use {max(1, -(-self.channels // unit)) * unit}"
             )
 
@@ -71,6 +78,8 @@ class DiscriminatorConfig:
 
     channels: int = learnt(64)
     """Channels of the first layer; the others are 2 and 4 times as wide."""
+    clips_apart: bool = learnt(True)
+    """Score each clip on its own; the official code strings those of a micro-batch together."""
 
     def __post_init__(self) -> None:
         """Check the width."""
@@ -88,6 +97,8 @@ class LossConfig:
     """Weight of the mean absolute error outside the holes."""
     adversarial: float = learnt(0.01)
     """Weight of the adversarial loss."""
+    normalisation: Literal["global", "local"] = learnt("global")
+    """Divide by counts of the whole batch, or (official) of each worker's share, then average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,16 +258,42 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any]) -> TrainConfig:
-    """Read back what `to_json` wrote.
+    """Read back what `to_json` wrote, now or in an earlier schema.
 
     Raises:
-        UserError: another schema, or a key too many or too few.
+        UserError: a newer schema, or a key too many or too few.
     """
     values = dict(document)
     schema = values.pop("schema", None)
-    if schema != SCHEMA:
-        raise UserError(f"the config has schema {schema}; this version reads schema {SCHEMA}")
-    return build(TrainConfig, values, "config")
+    return build(TrainConfig, migrated(values, schema), "config")
+
+
+def migrated(values: Mapping[str, Any], schema: object) -> dict[str, Any]:
+    """Fields of an earlier schema, with what it lacked as it was then.
+
+    Args:
+        values: fields, nested as in the config; all of them, or the learnt ones alone.
+        schema: that they were written in.
+
+    Raises:
+        UserError: there is no such schema, or it is newer than this version.
+    """
+    if schema not in (1, SCHEMA):
+        raise UserError(f"the config has schema {schema}; this version reads schemas 1 to {SCHEMA}")
+    filled = dict(values)
+    if schema == 1:
+        for group, fields_ in _SINCE_2.items():
+            if isinstance(filled.get(group), Mapping):  # else it is refused for what it is
+                filled[group] = {**fields_, **filled[group]}
+    return filled
+
+
+# What schema 1 did without a name for it.
+_SINCE_2: dict[str, dict[str, Any]] = {
+    "generator": {"patch_sizes": []},
+    "discriminator": {"clips_apart": True},
+    "loss": {"normalisation": "global"},
+}
 
 
 def config_digest(config: TrainConfig) -> str:

@@ -33,9 +33,8 @@ from mlops.tracking import absolute_uri
 from training import served
 from training.checkpoint import Checkpoint, opened, weights_sha256
 from training.config import GeneratorConfig, TrainConfig, from_json
-from training.model.discriminator import Discriminator
 from training.model.inpaint import Schedule
-from training.networks import build_generator
+from training.networks import build_discriminator, build_generator
 
 _HERE = Path(__file__).parent
 
@@ -58,7 +57,7 @@ def whole_networks(checkpoint: Checkpoint, config: TrainConfig) -> dict[str, Ten
     """Both networks and the averaged generator, unsharded, from a checkpoint, in one process."""
     with torch.device("meta"):
         generator = build_generator(config.generator)
-        discriminator = Discriminator(config.discriminator.channels)
+        discriminator = build_discriminator(config.discriminator)
     shapes = {
         **{f"generator.{name}": value for name, value in generator.state_dict().items()},
         **{f"discriminator.{name}": value for name, value in discriminator.state_dict().items()},

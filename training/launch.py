@@ -26,7 +26,7 @@ from mlops import names, tracking
 from mlops.registry import Version
 from training import checkpoint
 from training.checkpoint import Checkpoint
-from training.config import TrainConfig, config_digest, learnt_fields, to_json
+from training.config import TrainConfig, config_digest, learnt_fields, migrated, to_json
 from training.export import export, learnt_sha256, whole_networks
 from training.model.generator import check_size
 from training.telemetry import Board
@@ -86,8 +86,9 @@ def launch(config: TrainConfig) -> Outcome:
 
 def _checked_data(config: TrainConfig) -> DataSet:
     data_set = DataSet.open(str(config.data))
+    shape = config.generator
     try:
-        check_size(data_set.height, data_set.width, config.generator.grids)
+        check_size(data_set.height, data_set.width, shape.grids, shape.patch_sizes)
     except ValueError as error:
         raise UserError(f"data set {config.data}: {error}") from error
     # Refuses a data set that has nothing to learn from, or videos shorter than a clip.
@@ -132,7 +133,8 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> str:
 
 def _refuse_another(begun: dict[str, Any], config: TrainConfig, data_set: DataSet) -> None:
     """A resumed run must learn the same thing from the same data."""
-    before, now = _flat(begun["learnt"]), _flat(learnt_fields(config))
+    before = _flat(migrated(begun["learnt"], begun["schema"]))
+    now = _flat(learnt_fields(config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

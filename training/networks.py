@@ -1,17 +1,24 @@
 """From a config to the two networks, the same on every rank."""
 
+from dataclasses import asdict
+
 import torch
 
 from training import parallel
 from training.adversary import Adversary
-from training.config import GeneratorConfig, TrainConfig
+from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
 from training.model.discriminator import Discriminator, initialise_vectors
 from training.model.generator import Generator, initialise
 
 
 def build_generator(config: GeneratorConfig) -> Generator:
     """The generator that a config describes, not initialised."""
-    return Generator(config.channels, config.blocks, config.grids, config.masked_attention)
+    return Generator(**asdict(config))
+
+
+def build_discriminator(config: DiscriminatorConfig) -> Discriminator:
+    """The discriminator that a config describes, not initialised."""
+    return Discriminator(**asdict(config))
 
 
 def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
@@ -22,7 +29,7 @@ def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
     """
     random = torch.Generator().manual_seed(config.seed)
     generator = build_generator(config.generator)
-    discriminator = Discriminator(config.discriminator.channels)
+    discriminator = build_discriminator(config.discriminator)
     initialise(generator, config.optimiser.init_std, random)
     initialise(discriminator, config.optimiser.init_std, random)
     initialise_vectors(discriminator, random)
@@ -37,6 +44,7 @@ def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
         decay_every_clips=optimiser.decay_every_clips,
         decays=optimiser.decays,
         ema_half_life_clips=optimiser.ema_half_life_clips,
+        local_counts=loss.normalisation == "local",
         batch_clips=config.batch_clips,
         micro_batch_clips=config.micro_batch_clips,
     )

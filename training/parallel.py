@@ -68,6 +68,11 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def world() -> int:
+    """Number of ranks."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def from_rank_zero(value: T | None) -> T:
     """Rank 0's value on every rank; the others pass None."""
     box = [value]

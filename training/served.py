@@ -43,7 +43,7 @@ with warnings.catch_warnings(record=True):
             with safe_open(context.artifacts[WEIGHTS], framework="pt") as file:
                 shape = json.loads(file.metadata()[SHAPE])
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            generator = Generator(**{**shape, "grids": tuple(shape["grids"])})
+            generator = Generator(**shape)
             generator.load_state_dict(weights)
             self._generator = generator.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 

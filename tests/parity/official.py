@@ -26,7 +26,7 @@ def our_name(official):
     return f"{layer}.{_OURS.get(last, last)}"
 
 
-def weights(network, dtype=torch.float32):
+def weights(network, dtype):
     """The official state dictionary that the formula gives."""
     weight = {"generator": formula.generator_weight, "discriminator": formula.discriminator_weight}
     return {
@@ -35,14 +35,14 @@ def weights(network, dtype=torch.float32):
     }
 
 
-def generator(*, masked_attention=False):
+def generator(*, masked_attention=False, dtype=torch.float32):
     """Ours with these weights."""
-    return generator_from_official(weights("generator"), masked_attention=masked_attention)
+    return generator_from_official(weights("generator", dtype), masked_attention=masked_attention)
 
 
-def discriminator():
+def discriminator(*, dtype=torch.float32):
     """Ours with these weights."""
-    return discriminator_from_official(weights("discriminator"))
+    return discriminator_from_official(weights("discriminator", dtype))
 
 
 def clip(name, frames):

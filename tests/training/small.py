@@ -39,6 +39,7 @@ def small_adversary(
     learning_rates=RATES,
     ema_half_life_clips=16.0,
     decay_every_clips=0,
+    local_counts=False,
     spread=lambda _generator, _discriminator: None,
 ):
     """In float64; `spread` may shard the networks before the optimisers see them."""
@@ -53,6 +54,7 @@ def small_adversary(
         decay_every_clips=decay_every_clips,
         decays=1,
         ema_half_life_clips=ema_half_life_clips,
+        local_counts=local_counts,
         batch_clips=batch_clips,
         micro_batch_clips=micro_batch_clips,
     )

@@ -13,6 +13,7 @@ from torch.optim.optimizer import (
 
 from mlops import names
 from tests.training.small import copies, furthest, random_batch, small_adversary
+from training import parallel
 from training.model.discriminator import power_iteration
 
 CLIPS = 4
@@ -71,6 +72,20 @@ def test_micro_batches_change_nothing(micro_batch_clips):
         assert difference < 1e-12, f"{name} after {i + 1} iterations"
     # Both learnt: the comparison is of something.
     assert furthest(at_once.tensors(), small_adversary().tensors())[0] > 1e-3
+
+
+def test_local_counts_make_the_average_over_ranks_of_what_each_would_have_alone(monkeypatch):
+    whole = random_batch(0, clips=CLIPS)
+    shares = whole.split(2)
+    alone = [small_adversary().learn(share, 0) for share in shares]
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    ranks = [small_adversary(local_counts=True).learn(share, 0) for share in shares]
+    together = small_adversary().learn(whole, 0)
+    for name, one in alone[0].items():
+        torch.testing.assert_close(ranks[0][name] + ranks[1][name], (one + alone[1][name]) / 2)
+    # Their holes differ in size, so which clips share a rank matters: the official way.
+    hole = names.LOSS_HOLE
+    assert abs(float(ranks[0][hole] + ranks[1][hole] - together[hole])) > 1e-4
 
 
 @pytest.mark.parametrize("micro_batch_clips", [4, 1])

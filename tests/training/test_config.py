@@ -34,11 +34,14 @@ LEARNT = {
     "generator.channels": 128,
     "generator.blocks": 4,
     "generator.grids": (1, 2),
+    "generator.patch_sizes": ((4, 4), (2, 2)),
     "generator.masked_attention": True,
     "discriminator.channels": 32,
+    "discriminator.clips_apart": False,
     "loss.hole": 2.0,
     "loss.valid": 2.0,
     "loss.adversarial": 0.1,
+    "loss.normalisation": "local",
     "optimiser.generator_learning_rate": 1e-3,
     "optimiser.discriminator_learning_rate": 1e-3,
     "optimiser.betas": (0.5, 0.99),
@@ -95,7 +98,7 @@ def test_every_preset_resolves_and_comes_back_from_json(preset):
 
 def test_the_default_preset_is_the_papers():
     assert PRESETS[DEFAULT] == TrainConfig(name=DEFAULT)
-    assert dataclasses.astuple(TrainConfig().loss) == (1.0, 1.0, 0.01)
+    assert dataclasses.astuple(TrainConfig().loss) == (1.0, 1.0, 0.01, "global")
     assert TrainConfig().clips == 500_000 * TrainConfig().batch_clips
 
 
@@ -134,7 +137,7 @@ def test_every_field_is_marked_learnt_or_operational(kind):
         assert nested or isinstance(field.metadata.get("learnt"), bool), field.name
 
 
-@pytest.mark.parametrize("file", ["config.py", "run.py", "export.py"])
+@pytest.mark.parametrize("file", ["config.py", "run.py", "export.py", "import_weights.py"])
 def test_every_field_has_a_line_that_says_what_it_is(file):
     tree = ast.parse((Path(module.__file__).parent / file).read_text())
     fields = 0
@@ -170,8 +173,8 @@ def without(name):
         (document(batch_clisp=4), "config has an unknown key 'batch_clisp' (did you mean 'batch_"),
         (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
         (without("seed"), "config lacks seed"),
-        (document(loss={"hole": 1.0}), "config.loss lacks adversarial, valid"),
-        (document(schema=99), "schema 99; this version reads schema 1"),
+        (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 2"),
         (without("schema"), "schema None"),
         (document(clips="800"), "config.clips is '800' (str)"),
         (document(clips=800.0), "config.clips is 800.0 (float)"),
@@ -184,6 +187,17 @@ def without(name):
 )
 def test_json_that_no_run_wrote_is_refused(broken, words):
     assert words in refusal(broken)
+
+
+def test_a_config_of_the_first_schema_reads_as_what_it_meant():
+    old = document(schema=1)
+    for group, name in (
+        ("generator", "patch_sizes"),
+        ("discriminator", "clips_apart"),
+        ("loss", "normalisation"),
+    ):
+        old[group] = {key: value for key, value in old[group].items() if key != name}
+    assert from_json(old) == TrainConfig()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +219,8 @@ def test_a_list_of_something_else_is_refused(room, name, value):
 
 
 def test_whole_numbers_for_fractions_mean_the_same():
-    whole = document(loss={"hole": 1, "valid": 1, "adversarial": 0.01})
+    whole = document()
+    whole["loss"] |= {"hole": 1, "valid": 1}
     whole["optimiser"]["betas"] = [0, 0.99]
     assert from_json(whole) == TrainConfig()
     assert config_digest(from_json(whole)) == config_digest(TrainConfig())

@@ -12,6 +12,7 @@ from tests.training.small import (
     small_discriminator,
     small_generator,
 )
+from training.model import attention
 from training.model.attention import PatchAttention
 from training.model.discriminator import Discriminator, initialise_vectors, power_iteration
 from training.model.generator import Generator, check_size, initialise
@@ -69,17 +70,110 @@ def test_only_masked_attention_looks_at_the_masks():
 @pytest.mark.parametrize("masked", [True, False])
 @torch.no_grad()
 def test_masked_attention_takes_nothing_from_patches_in_the_hole(masked):
-    attention = PatchAttention(4, (2,), masked)
-    initialise(attention, 1.0, torch.Generator().manual_seed(0))
-    attention.output_linear = nn.Sequential(nn.Identity())
+    layer = PatchAttention(4, (2,), masked)
+    initialise(layer, 1.0, torch.Generator().manual_seed(0))
+    layer.output_linear = nn.Sequential(nn.Identity())
     random = torch.Generator().manual_seed(1)
     features = torch.randn(1, 4, 8, 8, generator=random)
     holes = torch.zeros(1, 1, 8, 8)
     holes[..., :4, :4] = 1
     changed = features.clone()
     changed[..., :4, :4] = torch.randn(1, 4, 4, 4, generator=random)
-    before, after = (attention(x, holes, 1)[..., 4:, 4:] for x in (features, changed))
+    before, after = (layer(x, holes, 1)[..., 4:, 4:] for x in (features, changed))
     assert torch.allclose(before, after) == masked
+
+
+def naive_attention(queries, keys, values):
+    """One clip, one query at a time, as the paper writes it."""
+    rows = []
+    for query in queries:
+        weights = torch.exp(keys @ query / query.numel() ** 0.5)
+        rows.append((weights[:, None] * values).sum(dim=0) / weights.sum())
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("most_scores", [2**24, 40, 1])
+def test_attention_in_chunks_of_queries_is_attention(monkeypatch, most_scores):
+    monkeypatch.setattr(attention, "_MOST_SCORES", most_scores)
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(2, n, 6, generator=random, dtype=torch.float64, requires_grad=True)
+        for n in (7, 9, 9)
+    )
+    found = attention.attend(q, k, v)
+    wanted = torch.stack([naive_attention(*clip) for clip in zip(q, k, v, strict=True)])
+    torch.testing.assert_close(found, wanted)
+    weights = torch.randn(found.shape, generator=random, dtype=torch.float64)
+    gradients = [torch.autograd.grad((x * weights).sum(), (q, k, v)) for x in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+    with torch.no_grad():
+        torch.testing.assert_close(attention.attend(q, k, v), found)
+
+
+def largest_scores(monkeypatch, most_scores, frames):
+    """Numbers in the largest tensor that is kept for the backward pass."""
+    monkeypatch.setattr(attention, "_MOST_SCORES", most_scores)
+    generator = small_generator(blocks=1)
+    clip = torch.zeros(1, frames, 3, SIDE, SIDE)
+    sizes = []
+
+    def keep(tensor):
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+        generator(clip, clip[:, :, :1])
+    return max(sizes)
+
+
+def test_beyond_a_threshold_no_square_of_the_length_is_kept(monkeypatch):
+    frames = 128  # 512 tokens of the second head, of 4 patches a frame
+    assert largest_scores(monkeypatch, 2**24, frames) == (4 * frames) ** 2
+    assert largest_scores(monkeypatch, 2**10, frames) < (4 * frames) ** 2 / 2
+
+
+@torch.no_grad()
+def test_patches_by_size_are_patches_by_grid_and_grow_in_number_with_the_frame():
+    by_grid = small_generator()
+    by_size = Generator(8, 2, patch_sizes=[[4, 4], [2, 2]])
+    by_size.load_state_dict(by_grid.state_dict())
+    batch = random_batch(0)
+    frames, masks = batch.frames.float(), batch.masks.float()
+    torch.testing.assert_close(by_size(frames, masks), by_grid(frames, masks))
+    wide = torch.cat([frames, frames.flip(-1)], dim=-1)
+    assert not torch.allclose(by_size(wide, wide[:, :, :1]), by_grid(wide, wide[:, :, :1]))
+    with pytest.raises(ValueError, match="nearest that fit: 32x16, 48x16"):
+        by_size(torch.zeros(1, 1, 3, 16, 36), torch.zeros(1, 1, 1, 16, 36))
+    oblong = Generator(8, 1, patch_sizes=[[3, 2], [1, 5]])
+    assert oblong(torch.zeros(1, 1, 3, 40, 24), torch.zeros(1, 1, 1, 40, 24)).shape[-2:] == (40, 24)
+    with pytest.raises(ValueError, match="multiples of 12 and 40 pixels: nearest that fit: 24x40"):
+        oblong(torch.zeros(1, 1, 3, 24, 24), torch.zeros(1, 1, 1, 24, 24))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("wanted", [1, 2, FRAMES])
+@torch.no_grad()
+def test_frames_that_are_not_wanted_are_left_out_and_change_nothing(masked, wanted):
+    generator = small_generator(masked_attention=masked).double()
+    batch = random_batch(0, clips=2)
+    features = generator.encode(batch.frames.flatten(0, 1))
+    given = features, batch.masks.flatten(0, 1), 2
+    whole = generator.transform(*given).unflatten(0, (2, FRAMES))
+    some = generator.transform(*given, wanted=wanted).unflatten(0, (2, wanted))
+    torch.testing.assert_close(some, whole[:, :wanted])
+
+
+@torch.no_grad()
+def test_clips_strung_together_see_each_other():
+    apart, strung = small_discriminator(), Discriminator(2, clips_apart=False)
+    strung.load_state_dict(apart.state_dict())
+    clips = random_batch(0).frames.float()
+    scores = strung(clips)
+    assert scores.shape == apart(clips).shape
+    assert not torch.allclose(scores, apart(clips), atol=1e-3)
+    torch.testing.assert_close(strung(clips[:1]), apart(clips[:1]))
+    # One long clip, cut again.
+    torch.testing.assert_close(apart(clips.flatten(0, 1)[None]), scores.flatten(0, 1)[None])
 
 
 @torch.no_grad()

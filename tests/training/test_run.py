@@ -16,12 +16,14 @@ from training.run import main
 # A new flag is a decision: it is written here, in the README where people need it, and kept.
 FLAGS = [
     "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--data", "--device",
-    "--discriminator.channels", "--dry-run", "--generator.blocks", "--generator.channels",
-    "--generator.grids", "--generator.masked-attention", "--json", "--keep-checkpoints",
-    "--log-every-clips", "--loss.adversarial", "--loss.hole", "--loss.valid", "--micro-batch-clips",
-    "--name", "--optimiser.betas", "--optimiser.decay-every-clips", "--optimiser.decays",
-    "--optimiser.discriminator-learning-rate", "--optimiser.ema-half-life-clips",
-    "--optimiser.generator-learning-rate", "--optimiser.init-std", "--picture-every-clips",
+    "--discriminator.channels", "--discriminator.clips-apart", "--dry-run", "--generator.blocks",
+    "--generator.channels", "--generator.grids", "--generator.masked-attention",
+    "--generator.patch-sizes", "--json", "--keep-checkpoints", "--log-every-clips",
+    "--loss.adversarial", "--loss.hole", "--loss.normalisation", "--loss.valid",
+    "--micro-batch-clips", "--name", "--optimiser.betas", "--optimiser.decay-every-clips",
+    "--optimiser.decays", "--optimiser.discriminator-learning-rate",
+    "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
+    "--optimiser.init-std", "--picture-every-clips",
     "--prefetch-clips", "--seed", "--storage", "--tracking-uri", "--window-shards",
     "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip

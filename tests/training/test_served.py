@@ -145,6 +145,7 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
             "blocks": 2,
             "grids": list(GRIDS),
             "masked_attention": False,
+            "patch_sizes": [],
         }
     described = yaml.safe_load((folder / "MLmodel").read_text())
     assert described["metadata"] == {"width": SIDE, "height": SIDE}

@@ -14,15 +14,16 @@ from torch.nn import functional
 class Discriminator(nn.Module):
     """Scores every space-time patch of a clip: high for real, low for inpainted.
 
-    Each clip is scored on its own. (The official code strings the clips of a batch together into
-    one long clip, so that scores depend on the neighbours in the batch; for one clip both agree.)
-
     Args:
         channels: width of the first layer (official: 64); the others are 2 and 4 times as wide.
+        clips_apart: score each clip on its own. The official code strings the clips of a batch
+            together into one long clip, so that scores depend on the neighbours in the batch; for
+            a batch of one clip both agree.
     """
 
-    def __init__(self, channels: int = 64) -> None:
+    def __init__(self, channels: int = 64, clips_apart: bool = True) -> None:
         super().__init__()
+        self.clips_apart = clips_apart
         widths = [3, channels, channels * 2, channels * 4, channels * 4, channels * 4]
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise(widths)):
@@ -35,8 +36,9 @@ class Discriminator(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """[B, T, 3, H, W] in [-1, 1] -> scores [B, T, C, H', W'], unbounded."""
-        scores: Tensor = self.conv(clips.transpose(1, 2))
-        return scores.transpose(1, 2).contiguous()
+        strung = clips if self.clips_apart else clips.flatten(0, 1).unsqueeze(0)
+        scores: Tensor = self.conv(strung.transpose(1, 2)).transpose(1, 2)
+        return scores.reshape(*clips.shape[:2], *scores.shape[2:])
 
     def spectral_layers(self) -> list["SpectralConv3d"]:
         """The layers that want a power iteration, first to last."""

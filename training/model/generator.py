@@ -5,13 +5,14 @@ Frames are in [-1, 1] with 0 (mid grey) in the hole; masks are 1 in the hole.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import PatchAttention
+from .attention import PatchAttention, first_frames
 
 SCALE = 4  # frame pixels per feature pixel, along each axis
 
@@ -26,17 +27,21 @@ class Generator(nn.Module):
         blocks: transformer blocks (official: 8).
         grids: patches per side and frame of each attention head (official: 1, 3, 6, 12).
         masked_attention: see `PatchAttention`; False as in the official code.
+        patch_sizes: width and height of the patches of each head, pixels of the feature map,
+            instead of grids.
     """
 
     def __init__(
         self,
         channels: int = 256,
         blocks: int = 8,
-        grids: tuple[int, ...] = (1, 3, 6, 12),
+        grids: Sequence[int] = (1, 3, 6, 12),
         masked_attention: bool = False,
+        patch_sizes: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.grids = grids
+        self.grids = tuple(grids)
+        self.patch_sizes = tuple((width, height) for width, height in patch_sizes)
         self.encoder = nn.Sequential(
             nn.Conv2d(3, channels // 4, kernel_size=3, stride=2, padding=1),
             nn.LeakyReLU(0.2),
@@ -48,7 +53,8 @@ class Generator(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.transformer = nn.ModuleList(
-            TransformerBlock(channels, grids, masked_attention) for _ in range(blocks)
+            TransformerBlock(channels, self.grids, masked_attention, self.patch_sizes)
+            for _ in range(blocks)
         )
         self.decoder = nn.Sequential(
             UpsampledConv2d(channels, channels // 2),
@@ -79,18 +85,33 @@ class Generator(nn.Module):
         """[N, 3, H, W] -> [N, C, h, w], each frame on its own.
 
         Raises:
-            ValueError: the patch grids do not divide the frame.
+            ValueError: the patches do not divide the frame.
         """
-        check_size(frames.shape[-2], frames.shape[-1], self.grids)
-        features: Tensor = self.encoder(frames)
+        check_size(frames.shape[-2], frames.shape[-1], self.grids, self.patch_sizes)
+        features: Tensor = self.encoder(frames.contiguous(memory_format=torch.channels_last))
         return features
 
-    def transform(self, features: Tensor, masks: Tensor, clips: int) -> Tensor:
-        """[B*T, C, h, w] and masks [B*T, 1, H, W] -> [B*T, C, h, w], frames of a clip together."""
+    def transform(
+        self, features: Tensor, masks: Tensor, clips: int, wanted: int | None = None
+    ) -> Tensor:
+        """Mix the frames of each clip.
+
+        Args:
+            features: [B*T, C, h, w].
+            masks: [B*T, 1, H, W], 1 in the hole.
+            clips: B.
+            wanted: frames at the start of each clip that are needed; None = all T. The others are
+                left out where they cannot matter any more: in what the last block computes.
+
+        Returns:
+            [B*wanted, C, h, w].
+        """
         holes = functional.interpolate(masks, scale_factor=1 / SCALE)
-        for block in self.transformer:
+        *blocks, last = self.transformer
+        for block in blocks:
             features = block(features, holes, clips)
-        return features
+        mixed: Tensor = last(features, holes, clips, wanted)
+        return mixed
 
     def decode(self, features: Tensor) -> Tensor:
         """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own."""
@@ -100,14 +121,25 @@ class Generator(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention, then two convolutions, each added to its input; no normalisation layers."""
 
-    def __init__(self, channels: int, grids: tuple[int, ...], masked_attention: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        grids: tuple[int, ...],
+        masked_attention: bool,
+        patch_sizes: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         super().__init__()
-        self.attention = PatchAttention(channels, grids, masked_attention)
+        self.attention = PatchAttention(channels, grids, masked_attention, patch_sizes)
         self.feed_forward = FeedForward(channels)
 
-    def forward(self, features: Tensor, holes: Tensor, clips: int) -> Tensor:
-        """[B*T, C, h, w] -> [B*T, C, h, w]; holes [B*T, 1, h, w]."""
-        features = features + self.attention(features, holes, clips)
+    def forward(
+        self, features: Tensor, holes: Tensor, clips: int, wanted: int | None = None
+    ) -> Tensor:
+        """[B*T, C, h, w] -> [B*wanted, C, h, w]; arguments as for `PatchAttention.forward`."""
+        attended = self.attention(features, holes, clips, wanted)
+        features = attended + (
+            features if wanted is None else first_frames(features, clips, wanted)
+        )
         mixed: Tensor = features + self.feed_forward(features)
         return mixed
 
@@ -144,23 +176,31 @@ class UpsampledConv2d(nn.Module):
         return y
 
 
-def check_size(height: int, width: int, grids: tuple[int, ...]) -> None:
-    """Refuse a frame that the patch grids do not divide.
+def check_size(
+    height: int,
+    width: int,
+    grids: tuple[int, ...],
+    patch_sizes: tuple[tuple[int, int], ...] = (),
+) -> None:
+    """Refuse a frame that the patches do not divide.
 
     Raises:
         ValueError: names the sizes nearest to the one asked for that do fit, in pixels.
     """
-    unit = SCALE * math.lcm(*grids)
-    if height > 0 and width > 0 and height % unit == 0 and width % unit == 0:
+    units = [SCALE * math.lcm(*sides) for sides in zip(*patch_sizes, strict=True)]
+    unit_w, unit_h = units or [SCALE * math.lcm(*grids)] * 2
+    if height > 0 and width > 0 and height % unit_h == 0 and width % unit_w == 0:
         return
     heights, widths = (
-        sorted({max(unit, side // unit * unit), -(-side // unit) * unit})
-        for side in (max(height, 1), max(width, 1))
+        sorted({max(unit, side // unit * unit), -(-max(side, 1) // unit) * unit})
+        for side, unit in ((height, unit_h), (width, unit_w))
     )
     nearest = ", ".join(f"{w}x{h}" for w, h in product(widths, heights))
+    patches = f"sizes {patch_sizes}" if patch_sizes else f"grids {grids}"
+    needed = f"{unit_w}" if unit_w == unit_h else f"{unit_w} and {unit_h}"
     raise ValueError(
-        f"frames are {width}x{height}; the patch grids {grids} need width and height to be "
-        f"multiples of {unit} pixels: nearest that fit: {nearest}"
+        f"frames are {width}x{height}; the patch {patches} need width and height to be "
+        f"multiples of {needed} pixels: nearest that fit: {nearest}"
     )
 
 
