@@ -77,7 +77,7 @@ def build(config: ShardConfig) -> Built:
             f"{uri} exists with other content ({difference}): a data set is never written over, "
             "choose another version"
         )
-    lake.remove_files(uri, [name for name in lake.list_files(uri) if manifest.is_work(name)])
+    _tidy(uri)
     return _built(uri, there, already_there=not written)
 
 
@@ -103,6 +103,12 @@ def _write(
         except FileExistsError:
             return False
     return True
+
+
+def _tidy(uri: str) -> None:
+    """Delete what builds left beside a finished data set: work files, halves of killed writers."""
+    halves = [half.name for half in lake.list_halves(uri)]
+    lake.remove_files(uri, [*halves, *filter(manifest.is_work, lake.list_files(uri))])
 
 
 def _difference(

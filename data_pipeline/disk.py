@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -20,6 +21,7 @@ from data_pipeline.door import UserError
 from data_pipeline.store import DiskFull, Entry, TransientError, check_size, size_of
 
 PART = ".part"  # ends the name of a file that is being written: not a file yet
+_HALF = re.compile(r"(.*/)?\..+\.[0-9a-f]{8}\.part")
 
 _OPEN_FILES = 128
 _CHUNK = 2**20  # bytes in memory while a file is copied
@@ -73,6 +75,11 @@ def entries(root: str) -> Iterator[Entry]:
                     yield Entry(f"{folder}{item.name}", status.st_size, status.st_mtime)
 
 
+def halves(root: str) -> list[Entry]:
+    """Files below `root` that somebody writes, or began to write and was killed."""
+    return sorted((e for e in entries(root) if _HALF.fullmatch(e.name)), key=lambda e: e.name)
+
+
 def create_bytes(path: str, data: bytes) -> None:
     """Write a new file; FileExistsError, and nothing changed, when there is one already."""
     with _part_of(Path(path)) as part:
@@ -85,6 +92,11 @@ def create_bytes(path: str, data: bytes) -> None:
             # A network file system may link, lose the answer and ask again.
             if part.stat().st_nlink == 1:
                 raise
+        except FileNotFoundError as error:
+            # Somebody finished here and tidied up.
+            if Path(path).exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+            raise
         _flush_folder(path)
 
 

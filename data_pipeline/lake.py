@@ -34,6 +34,7 @@ __all__ = [
     "join",
     "list_entries",
     "list_files",
+    "list_halves",
     "local_copy",
     "read_bytes",
     "read_range",
@@ -98,6 +99,14 @@ def list_entries(uri: str) -> list[Entry]:
     found = s3.entries(uri) if is_s3(uri) else disk.entries(uri)
     files = (entry for entry in found if not entry.name.endswith(disk.PART))
     return sorted(files, key=lambda entry: entry.name)
+
+
+def list_halves(uri: str) -> list[Entry]:
+    """Files below `uri` that are no files yet: they are written now, or who wrote them was killed.
+
+    S3 has none: there a request makes an object, or nothing.
+    """
+    return [] if is_s3(uri) else disk.halves(uri)
 
 
 def list_files(uri: str) -> list[str]:

@@ -188,7 +188,8 @@ def _take(uri: str, what: str, seconds: float) -> Lease:
             since=time.time(),
             process=process,
         )
-        with contextlib.suppress(FileExistsError):
+        # Not there: the one before has finished just now, and removed the folder.
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             _create(uri, number + 1, entry)
         # Who was slow may have created a number that others had done with.
         highest, found = _highest(uri)

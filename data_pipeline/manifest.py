@@ -25,8 +25,6 @@ PARTS = (
     r"shards/[\w-]+-\d{5,}-[0-9a-f]{8}\.tar|index/[\w-]+-\d{5,}\.parquet|"
     rf"({STAGING}|{LEASE})/.*"
 )
-# Tag of a run and of a registered version in MLflow: the digest of the data set they read.
-DATA_DIGEST = "data_digest"
 
 
 @dataclass(frozen=True, slots=True)

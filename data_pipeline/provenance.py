@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 UNKNOWN = "unknown"
+# Tag of a run and of a registered version in MLflow: the digest of the data set they read.
+DATA_DIGEST = "data_digest"
 
 
 @cache

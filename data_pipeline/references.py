@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from data_pipeline.door import Refused, UserError
-from data_pipeline.manifest import DATA_DIGEST
+from data_pipeline.provenance import DATA_DIGEST
 
 _SQLITE = "sqlite:///"
 # MLflow's own seven tries take minutes to find that nobody answers.

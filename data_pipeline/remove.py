@@ -21,7 +21,6 @@ from data_pipeline.listing import group_by_data_set, list_data_sets
 
 MARK = f"{manifest.STAGING}/removed.json"
 
-_PART = r"\..+\.[0-9a-f]{8}\.part"  # half of a file, as `lake` names it
 _CACHED = r"[0-9a-f]{64}"  # as `cache` names a file
 _FOLDERS = ("shards", "index", manifest.STAGING, manifest.LEASE)
 _SHOWN = 5  # referrers that are named
@@ -177,10 +176,9 @@ def _old_files(uri: str, cache: str, before: float) -> Iterator[tuple[str, Path]
     """Halves of files below a lake on disk, and files of a node's cache."""
     if cache and not Path(cache).is_dir():
         raise UserError(f"there is no cache folder {cache}: give the one that STTN_CACHE names")
-    halves = Path(uri).rglob(".*.part") if not lake.is_s3(uri) else ()
-    for path in sorted(halves):
-        if fullmatch(_PART, path.name) and _is_old(path, before):
-            yield "half a file", path
+    for half in lake.list_halves(uri):
+        if half.modified < before:
+            yield "half a file", Path(uri, half.name)
     for path in sorted(Path(cache).iterdir()) if cache else ():
         if fullmatch(_CACHED, path.name) and _is_old(path, before):
             yield "cached file", path

@@ -5,7 +5,7 @@ Units are part of the name where there is one (`_db`, `_s`).
 """
 
 # `data_pipeline` reads this tag: a data set that is referred to is not removed.
-from data_pipeline.manifest import DATA_DIGEST as DATA_DIGEST
+from data_pipeline.provenance import DATA_DIGEST as DATA_DIGEST
 
 EXPERIMENT = "sttn"
 MODEL = "sttn"

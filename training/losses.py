@@ -84,5 +84,5 @@ def _masked_l1(predicted: Tensor, frames: Tensor, masks: Tensor, weights: Tensor
 
 
 def _mean_score(values: Tensor, weights: Tensor, n: Counts) -> Tensor:
-    per_clip = values.flatten(1).sum(dim=1)
+    per_clip = values.flatten(1).sum(dim=1, dtype=weights.dtype)  # not in bfloat16
     return (per_clip * weights).sum() / (n.clips.clamp(min=1) * values[0].numel())

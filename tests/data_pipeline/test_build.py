@@ -149,6 +149,22 @@ def test_the_same_again_is_already_there(own, videos, monkeypatch):
     assert after == before
 
 
+def test_what_a_killed_writer_left_half_written_goes_with_the_next_build(own, videos):
+    left = [
+        Path(own.uri, folder, f".{name}.0a1b2c3d.part")
+        for folder, name in (("_lease", "000000000002.json"), ("shards", "train-00009.tar"))
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    kept = Path(own.uri, "shards", ".of-somebody-else.part")
+    kept.write_bytes(b"")
+    assert shard_tiny(own.uri, videos).already_there
+    assert not any(path.exists() for path in left)
+    assert not left[0].parent.exists()
+    assert kept.exists()
+
+
 def test_other_content_is_refused(own, videos, tmp_path):
     with pytest.raises(UserError, match=r"exists with other content \(seed: asked 1, there 0\)"):
         shard_tiny(own.uri, videos, seed=1)

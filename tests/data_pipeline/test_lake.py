@@ -259,6 +259,30 @@ def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
     assert lake.read_bytes(str(tmp_path / "a")) == b"x"
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_half_that_somebody_tidied_away(tmp_path, monkeypatch, finished):
+    path = tmp_path / "a" / "manifest.json"
+
+    def tidied(part, _target):
+        Path(part).unlink()
+        if finished:
+            path.write_bytes(b"theirs")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "link", tidied)
+    with pytest.raises(FileExistsError if finished else FileNotFoundError):
+        lake.create_bytes(str(path), b"ours")
+
+
+def test_halves_are_told_from_files(tmp_path):
+    for name in ("a/.b.json.0a1b2c3d.part", ".c.0a1b2c3d.part", "d.part", "e/.f.part", "g"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    found = [half.name for half in lake.list_halves(str(tmp_path))]
+    assert found == [".c.0a1b2c3d.part", "a/.b.json.0a1b2c3d.part"]
+    assert lake.list_halves("s3://anywhere/at/all") == []
+
+
 def test_only_empty_folders_go(tmp_path):
     for name in ("a/b/1", "a/2", "c/d/3"):
         lake.write_bytes(str(tmp_path / "v1" / name), b"x")

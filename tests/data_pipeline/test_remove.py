@@ -16,6 +16,7 @@ from data_pipeline import lake, manifest, remove, run
 from data_pipeline.config import RemoveConfig
 from data_pipeline.door import Refused, UserError
 from data_pipeline.lease import lease
+from data_pipeline.provenance import DATA_DIGEST
 from data_pipeline.references import references as find_references
 from data_pipeline.remove import MARK, remove_abandoned, remove_data_set
 from mlops import tracking
@@ -43,7 +44,7 @@ def registry(tmp_path_factory):
         tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
         client = MlflowClient(uri, uri)
         client.create_registered_model("sttn")
-        tags = {manifest.DATA_DIGEST: "d" * 64}
+        tags = {DATA_DIGEST: "d" * 64}
         client.create_model_version("sttn", "/nowhere", run_id=run_id, tags=tags)
         other = tracking.ensure_run(uri, run_name="binned", kind="training", tags={})
         tracking.log_data_set(uri, other, "/lake/tiny/v2", "e" * 64, "training")
@@ -188,8 +189,7 @@ def test_many_runs_are_all_found(registry, monkeypatch):
     client = MlflowClient(registry, registry)
     experiment = client.create_experiment("many")
     ids = {
-        client.create_run(experiment, tags={manifest.DATA_DIGEST: "c" * 64}).info.run_id
-        for _ in range(7)
+        client.create_run(experiment, tags={DATA_DIGEST: "c" * 64}).info.run_id for _ in range(7)
     }
     found = find_references(registry, "c" * 64)
     assert len(found) == 7

@@ -40,10 +40,11 @@ def small_adversary(
     ema_half_life_clips=16.0,
     decay_every_clips=0,
     local_counts=False,
+    dtype=torch.float64,
     spread=lambda _generator, _discriminator: None,
 ):
-    """In float64; `spread` may shard the networks before the optimisers see them."""
-    generator, discriminator = small_generator().double(), small_discriminator().double()
+    """`spread` may shard the networks before the optimisers see them."""
+    generator, discriminator = small_generator().to(dtype), small_discriminator().to(dtype)
     spread(generator, discriminator)
     return Adversary(
         generator,
@@ -60,13 +61,13 @@ def small_adversary(
     )
 
 
-def random_batch(seed, clips=4, frames=FRAMES):
-    """Float64; the holes of each clip have another share of the pixels."""
+def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64):
+    """The holes of each clip have another share of the pixels."""
     random = torch.Generator().manual_seed(seed)
-    pixels = torch.rand(clips, frames, 3, SIDE, SIDE, generator=random, dtype=torch.float64)
-    share = torch.linspace(0.2, 0.7, clips, dtype=torch.float64).reshape(-1, 1, 1, 1, 1)
-    noise = torch.rand(clips, frames, 1, SIDE, SIDE, generator=random, dtype=torch.float64)
-    return Batch(pixels * 2 - 1, (noise < share).double(), torch.ones(clips, dtype=torch.float64))
+    pixels = torch.rand(clips, frames, 3, SIDE, SIDE, generator=random, dtype=dtype)
+    share = torch.linspace(0.2, 0.7, clips, dtype=dtype).reshape(-1, 1, 1, 1, 1)
+    noise = torch.rand(clips, frames, 1, SIDE, SIDE, generator=random, dtype=dtype)
+    return Batch(pixels * 2 - 1, (noise < share).to(dtype), torch.ones(clips, dtype=dtype))
 
 
 def copies(tensors):

@@ -74,6 +74,23 @@ def test_micro_batches_change_nothing(micro_batch_clips):
     assert furthest(at_once.tensors(), small_adversary().tensors())[0] > 1e-3
 
 
+def test_in_bfloat16_norms_and_losses_are_still_taken_in_float32():
+    adversary, rough = (small_adversary(dtype=torch.float32) for _ in range(2))
+    batch = random_batch(0, clips=CLIPS, dtype=torch.float32)
+    exact = adversary.learn(batch, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = rough.learn(batch, 0)
+    found, wanted = copies(rough.tensors()), copies(adversary.tensors())
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32, name
+        if name.endswith((".u", ".v")):
+            # The first of three iterations begins with the same weights.
+            torch.testing.assert_close(tensor, wanted[name], rtol=0, atol=1e-3)
+    for name, loss in losses.items():
+        assert loss.dtype in (torch.float32, torch.float64), name
+        assert float(loss) == pytest.approx(float(exact[name]), abs=0.02)
+
+
 def test_local_counts_make_the_average_over_ranks_of_what_each_would_have_alone(monkeypatch):
     whole = random_batch(0, clips=CLIPS)
     shares = whole.split(2)

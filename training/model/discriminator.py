@@ -23,6 +23,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int = 64, clips_apart: bool = True) -> None:
         super().__init__()
+        self.channels = channels
         self.clips_apart = clips_apart
         widths = [3, channels, channels * 2, channels * 4, channels * 4, channels * 4]
         layers: list[nn.Module] = []
@@ -70,7 +71,8 @@ class SpectralConv3d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, T, H, W] -> [B, C_out, T, H', W']."""
-        sigma = torch.dot(self.u, self.weight.flatten(1) @ self.v)
+        with torch.autocast(x.device.type, enabled=False):  # the norm is never taken in bfloat16
+            sigma = torch.dot(self.u, self.weight.flatten(1) @ self.v)
         return functional.conv3d(x, self.weight / sigma, stride=(1, 2, 2), padding=self.padding)
 
 
@@ -85,8 +87,9 @@ def power_iteration(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         u [C_out] and v [C_in*3*5*5], new tensors of length 1.
     """
     matrix = weight.detach().flatten(1)
-    v = functional.normalize(matrix.T @ u, dim=0, eps=1e-12)
-    return functional.normalize(matrix @ v, dim=0, eps=1e-12), v
+    with torch.autocast(weight.device.type, enabled=False):
+        v = functional.normalize(matrix.T @ u, dim=0, eps=1e-12)
+        return functional.normalize(matrix @ v, dim=0, eps=1e-12), v
 
 
 def initialise_vectors(discriminator: Discriminator, random: torch.Generator) -> None:

@@ -40,6 +40,7 @@ class Generator(nn.Module):
         patch_sizes: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.grids = tuple(grids)
         self.patch_sizes = tuple((width, height) for width, height in patch_sizes)
         self.encoder = nn.Sequential(

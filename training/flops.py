@@ -1,0 +1,79 @@
+"""Floating-point operations of the networks, by formula: two for a multiplication and its addition.
+
+Convolutions and matrix products count, nothing else does: the usual way, and that of torch's own
+counter (`torch.utils.flop_counter`). For model FLOP utilisation. T frames, H x W frame.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from training.model.discriminator import Discriminator
+from training.model.generator import SCALE, Generator
+
+
+def generator_flops(generator: Generator, frames: int, height: int, width: int) -> int:
+    """One forward pass of the generator over one clip."""
+    c, pixels = generator.channels, height * width
+    half, features = pixels // 4, pixels // SCALE**2
+    blocks = len(generator.transformer)
+    convolutions = (  # channels in and out, pixels out: encoder, decoder
+        (3, c // 4, half),
+        (c // 4, c // 4, half),
+        (c // 4, c // 2, features),
+        (c // 2, c, features),
+        (c, c // 2, half),
+        (c // 2, c // 4, half),
+        (c // 4, c // 4, pixels),
+        (c // 4, 3, pixels),
+    )
+    outside = sum(9 * inputs * outputs * area for inputs, outputs, area in convolutions)
+    # Queries, keys, values are 1x1; the output and both of the feed-forward are 3x3.
+    block = (3 + 3 * 9) * c * c * features
+    attention = sum(_attention(generator, frames, height // SCALE, width // SCALE))
+    return 2 * (frames * (outside + blocks * block) + blocks * attention)
+
+
+def discriminator_flops(discriminator: Discriminator, frames: int, height: int, width: int) -> int:
+    """One forward pass of the discriminator over one clip."""
+    return sum(_discriminator_layers(discriminator, frames, height, width))
+
+
+def training_flops(
+    generator: Generator,
+    discriminator: Discriminator,
+    frames: int,
+    height: int,
+    width: int,
+) -> int:
+    """One whole iteration of both networks, for one clip; what is computed again is not work.
+
+    A backward pass costs as much as the forward pass for the gradients of the inputs, and again for
+    those of the weights. The first layer of a network that learns has no use for the former; a
+    discriminator that is frozen, in the generator's turn, has none for the latter.
+    """
+    first_of_generator = 2 * 9 * 3 * (generator.channels // 4) * frames * (height * width // 4)
+    layers = list(_discriminator_layers(discriminator, frames, height, width))
+    learning = 2 * (3 * sum(layers) - layers[0])  # real and fake
+    frozen = 2 * sum(layers)
+    filling = 3 * generator_flops(generator, frames, height, width) - first_of_generator
+    return filling + learning + frozen
+
+
+def _attention(generator: Generator, frames: int, height: int, width: int) -> Iterator[int]:
+    """Multiplications of each head on a feature map: the scores, and the values they weigh."""
+    sizes = generator.patch_sizes or tuple((width // g, height // g) for g in generator.grids)
+    channels = generator.channels // len(sizes)
+    for pw, ph in sizes:
+        tokens = frames * (height // ph) * (width // pw)
+        yield 2 * tokens**2 * channels * ph * pw
+
+
+def _discriminator_layers(
+    discriminator: Discriminator, frames: int, height: int, width: int
+) -> Iterator[int]:
+    """FLOPs of each 3x5x5 convolution, stride 2 in space."""
+    c = discriminator.channels
+    for number, (inputs, outputs) in enumerate(pairwise((3, c, 2 * c, *[4 * c] * 4))):
+        around = 1 if number == 0 else 2
+        height, width = ((side + 2 * around - 5) // 2 + 1 for side in (height, width))
+        yield 2 * 3 * 5 * 5 * inputs * outputs * frames * height * width
