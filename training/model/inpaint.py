@@ -142,10 +142,8 @@ class _Lookahead:
         seen = [*window, *references]
         masks = torch.stack([self._hole(i) for i in seen])
         features = torch.cat([self._encoded(i) for i in seen])
-        mixed = self._generator.transform(features, masks, clips=1)
-        for index, prediction in zip(
-            window, self._generator.decode(mixed[: len(window)]), strict=True
-        ):
+        mixed = self._generator.transform(features, masks, clips=1, wanted=len(window))
+        for index, prediction in zip(window, self._generator.decode(mixed), strict=True):
             self._sums[index] = (
                 self._sums[index] + prediction if index in self._sums else prediction
             )
