@@ -172,6 +172,8 @@ class TrainConfig:
     """CPU threads of one worker for computing."""
     micro_batch_clips: int = operational(1)
     """Clips that one worker computes at a time; gradients add up over the rest."""
+    recompute_blocks: bool = operational(False)
+    """Compute each block again in the backward pass: less memory for a third more work."""
     prefetch_clips: int = operational(16)
     """Clips that one worker reads ahead."""
     log_every_clips: int = operational(4_000)
@@ -265,11 +267,14 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
     """
     values = dict(document)
     schema = values.pop("schema", None)
-    return build(TrainConfig, migrated(values, schema), "config")
+    filled = migrated(values, schema)
+    if schema == 1:
+        filled.setdefault("recompute_blocks", False)
+    return build(TrainConfig, filled, "config")
 
 
 def migrated(values: Mapping[str, Any], schema: object) -> dict[str, Any]:
-    """Fields of an earlier schema, with what it lacked as it was then.
+    """Fields of an earlier schema, with the learnt ones that it lacked as they were then.
 
     Args:
         values: fields, nested as in the config; all of them, or the learnt ones alone.

@@ -29,6 +29,7 @@ def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
     """
     random = torch.Generator().manual_seed(config.seed)
     generator = build_generator(config.generator)
+    generator.recompute_blocks = config.recompute_blocks
     discriminator = build_discriminator(config.discriminator)
     initialise(generator, config.optimiser.init_std, random)
     initialise(discriminator, config.optimiser.init_std, random)

@@ -60,6 +60,7 @@ OPERATIONAL = {
     "workers": 1,
     "worker_threads": 2,
     "micro_batch_clips": 2,
+    "recompute_blocks": True,
     "prefetch_clips": 17,
     "log_every_clips": 1,
     "picture_every_clips": 1,
@@ -191,6 +192,7 @@ def test_json_that_no_run_wrote_is_refused(broken, words):
 
 def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     old = document(schema=1)
+    del old["recompute_blocks"]
     for group, name in (
         ("generator", "patch_sizes"),
         ("discriminator", "clips_apart"),

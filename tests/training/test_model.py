@@ -132,6 +132,26 @@ def test_beyond_a_threshold_no_square_of_the_length_is_kept(monkeypatch):
     assert largest_scores(monkeypatch, 2**10, frames) < (4 * frames) ** 2 / 2
 
 
+def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less():
+    batch = random_batch(0)
+    gradients, kept = [], []
+    for recompute in (False, True):
+        generator = small_generator(blocks=4).double()
+        generator.recompute_blocks = recompute
+        sizes = []
+
+        def keep(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+            loss = generator(batch.frames, batch.masks).square().sum()
+        gradients.append(torch.autograd.grad(loss, list(generator.parameters())))
+        kept.append(sum(sizes))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+    assert kept[1] < 0.6 * kept[0]  # encoder and decoder are kept as before
+
+
 @torch.no_grad()
 def test_patches_by_size_are_patches_by_grid_and_grow_in_number_with_the_frame():
     by_grid = small_generator()

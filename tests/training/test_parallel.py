@@ -20,7 +20,7 @@ pytestmark = pytest.mark.distributed
 ITERATIONS = 3
 # Global batch, clips computed at a time. Three clips are uneven over two ranks; four over three
 # leave nothing but padding to the third. A share that is computed at once keeps its graph.
-CASES = {"four": (4, 1), "four, at once": (4, 4), "three": (3, 1)}
+CASES = {"four": (4, 1), "four, at once": (4, 4), "three": (3, 1), "four, recomputed": (4, 4)}
 # Some parameters have two rows: the third rank holds nothing of them.
 WORLDS = (2, 3)
 
@@ -28,11 +28,13 @@ WORLDS = (2, 3)
 def begun(case, *, sharded):
     batch_clips, micro_batch_clips = CASES[case]
     device = torch.device("cpu")
-    return small_adversary(
+    adversary = small_adversary(
         micro_batch_clips=micro_batch_clips,
         batch_clips=batch_clips,
         spread=lambda *both: parallel.shard(*both, device) if sharded else None,
     )
+    adversary.generator.recompute_blocks = case.endswith("recomputed")
+    return adversary
 
 
 def share_of(case, iteration, rank, world):

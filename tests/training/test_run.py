@@ -24,8 +24,8 @@ FLAGS = [
     "--optimiser.decays", "--optimiser.discriminator-learning-rate",
     "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
     "--optimiser.init-std", "--picture-every-clips",
-    "--prefetch-clips", "--seed", "--storage", "--tracking-uri", "--window-shards",
-    "--worker-failures", "--worker-threads", "--workers",
+    "--prefetch-clips", "--recompute-blocks", "--seed", "--storage", "--tracking-uri",
+    "--window-shards", "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip
 
 

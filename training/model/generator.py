@@ -11,6 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from .attention import PatchAttention, first_frames
 
@@ -29,7 +30,12 @@ class Generator(nn.Module):
         masked_attention: see `PatchAttention`; False as in the official code.
         patch_sizes: width and height of the patches of each head, pixels of the feature map,
             instead of grids.
+
+    Set `recompute_blocks` to keep only what goes into each block for the backward pass, and compute
+    the block again there: less memory for a third more work.
     """
+
+    recompute_blocks = False
 
     def __init__(
         self,
@@ -108,11 +114,14 @@ class Generator(nn.Module):
             [B*wanted, C, h, w].
         """
         holes = functional.interpolate(masks, scale_factor=1 / SCALE)
-        *blocks, last = self.transformer
-        for block in blocks:
-            features = block(features, holes, clips)
-        mixed: Tensor = last(features, holes, clips, wanted)
-        return mixed
+        last = len(self.transformer) - 1
+        for number, block in enumerate(self.transformer):
+            given = features, holes, clips, wanted if number == last else None
+            if self.recompute_blocks and torch.is_grad_enabled():
+                features = checkpoint(block, *given, use_reentrant=False)
+            else:
+                features = block(*given)
+        return features
 
     def decode(self, features: Tensor) -> Tensor:
         """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own."""
