@@ -7,6 +7,7 @@ counter (`torch.utils.flop_counter`). For model FLOP utilisation. T frames, H x 
 from collections.abc import Iterator
 from itertools import pairwise
 
+from training.model.attention import patch_sizes_of
 from training.model.discriminator import Discriminator
 from training.model.generator import SCALE, Generator
 
@@ -61,7 +62,7 @@ def training_flops(
 
 def _attention(generator: Generator, frames: int, height: int, width: int) -> Iterator[int]:
     """Multiplications of each head on a feature map: the scores, and the values they weigh."""
-    sizes = generator.patch_sizes or tuple((width // g, height // g) for g in generator.grids)
+    sizes = patch_sizes_of(generator.grids, generator.patch_sizes, height, width)
     channels = generator.channels // len(sizes)
     for pw, ph in sizes:
         tokens = frames * (height // ph) * (width // pw)

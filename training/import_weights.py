@@ -64,6 +64,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
     weights, sha256 = _checked(config.file)
     tracking_uri = tracking.absolute_uri(config.tracking_uri)
     origin = config.origin or config.file.name
+    run_name = f"import-{config.file.stem}"
     identity = {
         names.ORIGIN_SHA256: sha256,
         names.MASKED_ATTENTION: str(config.masked_attention).lower(),
@@ -74,7 +75,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
     shape = GeneratorConfig(masked_attention=config.masked_attention)
     run_id = tracking.ensure_run(
         tracking_uri,
-        run_name=f"import-{config.file.stem}",
+        run_name=run_name,
         kind=names.KIND_IMPORT,
         tags={names.ORIGIN: origin, **identity},
     )
@@ -88,7 +89,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
             tags={
                 names.ORIGIN: origin,
                 **identity,
-                names.RUN_NAME: f"import-{config.file.stem}",
+                names.RUN_NAME: run_name,
                 names.COMMIT: commit(),
                 names.CODE_DIGEST: code,
                 names.WEIGHTS_SHA256: weights_sha256(weights),
@@ -103,17 +104,21 @@ def _checked(path: Path) -> tuple[dict[str, Tensor], str]:
     """The generator's weights in a file, every name and shape compared; and the file's sha256."""
     try:
         networks = read_official(path)
-        if DISCRIMINATOR in networks:
-            discriminator_from_official(networks[DISCRIMINATOR])
-        if GENERATOR not in networks:
-            raise ValueError(
-                f"holds a discriminator only, which fills no hole: give the file with {GENERATOR!r}"
-            )
-        weights = dict(generator_from_official(networks[GENERATOR]).state_dict())
         with path.open("rb") as file:
-            return weights, file_digest(file, "sha256").hexdigest()
+            sha256 = file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # names the file
+        raise UserError(str(error)) from error
+    if GENERATOR not in networks:
+        raise UserError(
+            f"{path}: holds a discriminator only, which fills no hole: give the file with "
+            f"{GENERATOR!r}"
+        )
+    try:
+        if DISCRIMINATOR in networks:
+            discriminator_from_official(networks[DISCRIMINATOR])
+        return dict(generator_from_official(networks[GENERATOR]).state_dict()), sha256
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
 

@@ -28,7 +28,7 @@ def shard(generator: Generator, discriminator: Discriminator, device: torch.devi
     """
     if not dist.is_initialized():
         return
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    mesh = init_device_mesh(device.type, (world(),))
     for block in (*generator.transformer, generator, *discriminator.spectral_layers()):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(discriminator, mesh=mesh, reshard_after_forward=True)

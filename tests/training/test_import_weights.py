@@ -28,6 +28,7 @@ def files(tmp_path_factory):
     short = dict(weights["netG"])
     del short["encoder.0.bias"]
     torch.save({"netG": short}, folder / "short.pth")
+    (folder / "page.pth").write_text("<html>404</html>")
     return folder
 
 
@@ -69,6 +70,7 @@ def test_a_file_is_registered_once_and_its_version_inpaints(files, tracking_uri,
     [
         ("short.pth", "1 missing (encoder.0.bias)"),
         ("dis.pth", "holds a discriminator only"),
+        ("page.pth", "page.pth is not a file of weights that torch reads safely"),
         ("absent.pth", "cannot be read (No such file or directory)"),
     ],
 )
@@ -78,6 +80,7 @@ def test_a_wrong_file_is_one_line(files, tracking_uri, capsys, name, words):
     assert said.count("\n") == 1
     assert said.startswith("error: ")
     assert words in said
+    assert said.count(name) == 1
 
 
 def test_without_a_registry_it_says_what_to_give(files, monkeypatch, capsys):

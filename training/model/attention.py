@@ -67,7 +67,7 @@ class PatchAttention(nn.Module):
             [B*wanted, C, h, w].
         """
         height, width = features.shape[-2:]
-        sizes = self.patch_sizes or tuple((width // g, height // g) for g in self.grids)
+        sizes = patch_sizes_of(self.grids, self.patch_sizes, height, width)
         heads = zip(
             *(x.chunk(len(sizes), dim=1) for x in self._embedded(features, clips, wanted)),
             sizes,
@@ -77,7 +77,7 @@ class PatchAttention(nn.Module):
         for query, key, value, size in heads:
             hidden = None
             if self.masked:
-                hidden = _tokens(holes, size, clips).mean(dim=-1, keepdim=True) > 0.5  # [B, N, 1]
+                hidden = (_tokens(holes, size, clips).mean(dim=-1) > 0.5).unsqueeze(1)  # [B, 1, N]
             queries, keys, values = (_tokens(x, size, clips) for x in (query, key, value))
             patches = attend(queries, keys, values, hidden)
             attended.append(_untokens(patches, size, height, width))
@@ -96,8 +96,17 @@ class PatchAttention(nn.Module):
         return self.query_embedding(first_frames(features, clips, wanted)), key, value
 
 
-def first_frames(x: Tensor, clips: int, wanted: int) -> Tensor:
-    """[B*T, ...] -> [B*wanted, ...]: the first frames of each clip."""
+def patch_sizes_of(
+    grids: tuple[int, ...], patch_sizes: tuple[tuple[int, int], ...], height: int, width: int
+) -> tuple[tuple[int, int], ...]:
+    """(pw, ph) of each head on a feature map of h x w pixels; grids count when none is given."""
+    return patch_sizes or tuple((width // grid, height // grid) for grid in grids)
+
+
+def first_frames(x: Tensor, clips: int, wanted: int | None) -> Tensor:
+    """[B*T, ...] -> [B*wanted, ...]: the first frames of each clip; None = all."""
+    if wanted is None:
+        return x
     return x.reshape(clips, -1, *x.shape[1:])[:, :wanted].flatten(0, 1)
 
 
@@ -108,7 +117,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None 
         queries: [B, M, d].
         keys: [B, N, d].
         values: [B, N, d].
-        hidden: [B, N, 1], True for keys that take no part; None = all do.
+        hidden: [B, 1, N], True for keys that take no part; None = all do.
 
     Returns:
         [B, M, d].
@@ -128,7 +137,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) -> Tensor:
     scores = queries @ keys.transpose(1, 2) / math.sqrt(queries.shape[-1])
     if hidden is not None:
-        scores = scores.masked_fill(hidden.transpose(1, 2), _MASKED_SCORE)
+        scores = scores.masked_fill(hidden, _MASKED_SCORE)
     return functional.softmax(scores, dim=-1) @ values
 
 

@@ -147,9 +147,7 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         """[B*T, C, h, w] -> [B*wanted, C, h, w]; arguments as for `PatchAttention.forward`."""
         attended = self.attention(features, holes, clips, wanted)
-        features = attended + (
-            features if wanted is None else first_frames(features, clips, wanted)
-        )
+        features = first_frames(features, clips, wanted) + attended
         mixed: Tensor = features + self.feed_forward(features)
         return mixed
 
