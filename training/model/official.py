@@ -83,8 +83,10 @@ def read_official(path: Path) -> dict[str, dict[str, Tensor]]:
             warnings.simplefilter("ignore", UserWarning)  # what is wrong with it is raised
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        # torch's own words advise to read it unsafely.
         raise ValueError(
-            f"{path} is not a file of weights that torch reads safely ({_first_line(error)})"
+            f"{path} is not a file of weights that torch reads safely: give a whole .pth file of "
+            "tensors, as the official code writes it"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not tensors by name")
@@ -137,7 +139,3 @@ def _tensors(path: Path, content: object) -> dict[str, Tensor]:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
