@@ -8,11 +8,16 @@ in runs of whole pixels.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+Sizes = tuple[tuple[int, int], ...]
+"""(pw, ph) of each head."""
 
 _MASKED_SCORE = -1e9  # fill value of the official code; a row with every key masked becomes uniform
 # Scores held at a time, numbers: 64 MB in float32. Beyond it queries are taken in chunks, so that
@@ -49,7 +54,7 @@ class PatchAttention(nn.Module):
         self.value_embedding = nn.Conv2d(channels, channels, kernel_size=1)
         self.key_embedding = nn.Conv2d(channels, channels, kernel_size=1)
         self.output_linear = nn.Sequential(
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1), nn.LeakyReLU(0.2)
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1), nn.LeakyReLU(0.2, inplace=True)
         )
 
     def forward(
@@ -68,32 +73,28 @@ class PatchAttention(nn.Module):
         """
         height, width = features.shape[-2:]
         sizes = patch_sizes_of(self.grids, self.patch_sizes, height, width)
-        heads = zip(
-            *(x.chunk(len(sizes), dim=1) for x in self._embedded(features, clips, wanted)),
-            sizes,
-            strict=True,
-        )
+        queries, keys, values = self._embedded(features, clips, sizes, wanted)
         attended = []
-        for query, key, value, size in heads:
+        for query, key, value, size in zip(queries, keys, values, sizes, strict=True):
             hidden = None
             if self.masked:
                 hidden = (_tokens(holes, size, clips).mean(dim=-1) > 0.5).unsqueeze(1)  # [B, 1, N]
-            queries, keys, values = (_tokens(x, size, clips) for x in (query, key, value))
-            patches = attend(queries, keys, values, hidden)
-            attended.append(_untokens(patches, size, height, width))
-        mixed: Tensor = self.output_linear(torch.cat(attended, dim=1))
+            attended.append(attend(query, key, value, hidden))
+        mixed: Tensor = self.output_linear(join(attended, sizes, height, width))
         return mixed
 
     def _embedded(
-        self, features: Tensor, clips: int, wanted: int | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B*wanted, C, h, w], keys and values [B*T, C, h, w]; one convolution for all."""
+        self, features: Tensor, clips: int, sizes: Sizes, wanted: int | None
+    ) -> tuple[tuple[Tensor, ...], ...]:
+        """Queries, keys and values: tokens of each head; one convolution for all."""
         layers = [self.query_embedding, self.key_embedding, self.value_embedding]
+        heads = len(sizes)
         if wanted is None:
-            query, key, value = _together(layers, features)
-            return query, key, value
-        key, value = _together(layers[1:], features)
-        return self.query_embedding(first_frames(features, clips, wanted)), key, value
+            all_three = cut(_together(layers, features), sizes * 3, clips)
+            return all_three[:heads], all_three[heads : 2 * heads], all_three[2 * heads :]
+        both = cut(_together(layers[1:], features), sizes * 2, clips)
+        query = self.query_embedding(first_frames(features, clips, wanted))
+        return cut(query, sizes, clips), both[:heads], both[heads:]
 
 
 def patch_sizes_of(
@@ -141,11 +142,61 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None
     return functional.softmax(scores, dim=-1) @ values
 
 
-def _together(layers: list[nn.Conv2d], x: Tensor) -> tuple[Tensor, ...]:
-    """The outputs of 1x1 convolutions that read the same input."""
+def _together(layers: list[nn.Conv2d], x: Tensor) -> Tensor:
+    """The outputs of 1x1 convolutions that read the same input, one after the other."""
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
-    return functional.conv2d(x, weight, bias).chunk(len(layers), dim=1)
+    return functional.conv2d(x, weight, bias)
+
+
+def cut(x: Tensor, sizes: Sizes, clips: int) -> tuple[Tensor, ...]:
+    """[B*T, heads*c, h, w] -> for each head, the tokens [B, N, ph*pw*c]."""
+    tokens: tuple[Tensor, ...] = _Cut.apply(x, sizes, clips)  # type: ignore[no-untyped-call]
+    return tokens
+
+
+def join(tokens: Sequence[Tensor], sizes: Sizes, height: int, width: int) -> Tensor:
+    """The inverse of `cut`: a feature map, channels-last."""
+    x: Tensor = _Join.apply(sizes, height, width, *tokens)  # type: ignore[no-untyped-call]
+    return x
+
+
+# Each is the other's gradient; said so, autograd need not fill and add a whole map for every head.
+class _Cut(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: Sizes, clips: int) -> tuple[Tensor, ...]:
+        ctx.sizes, ctx.height, ctx.width = sizes, *x.shape[-2:]
+        return _cut(x, sizes, clips)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _joined(gradients, ctx.sizes, ctx.height, ctx.width), None, None
+
+
+class _Join(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sizes: Sizes, height: int, width: int, *tokens: Tensor) -> Tensor:
+        ctx.sizes, ctx.clips = sizes, len(tokens[0])
+        return _joined(tokens, sizes, height, width)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *_cut(gradient, ctx.sizes, ctx.clips)
+
+
+def _cut(x: Tensor, sizes: Sizes, clips: int) -> tuple[Tensor, ...]:
+    heads = zip(x.chunk(len(sizes), dim=1), sizes, strict=True)
+    return tuple(_tokens(head, size, clips) for head, size in heads)
+
+
+def _joined(tokens: Sequence[Tensor], sizes: Sizes, height: int, width: int) -> Tensor:
+    channels = tokens[0].shape[-1] // math.prod(sizes[0])  # c, alike for all heads
+    frames = tokens[0].numel() // (height * width * channels)
+    x = tokens[0].new_empty(frames, height, width, len(sizes) * channels)
+    for place, head, size in zip(x.chunk(len(sizes), dim=-1), tokens, sizes, strict=True):
+        patches = _patches(place, size)
+        patches.copy_(head.reshape(patches.shape))
+    return x.permute(0, 3, 1, 2)
 
 
 def _tokens(x: Tensor, size: tuple[int, int], clips: int) -> Tensor:
@@ -154,18 +205,12 @@ def _tokens(x: Tensor, size: tuple[int, int], clips: int) -> Tensor:
     The official code orders the numbers of a token by channel first; any one order for queries,
     keys and values gives the same attention.
     """
-    pw, ph = size
-    # [B*T, h, w, c] -> [B*T, rows, ph, columns, pw, c] -> [B*T, rows, columns, ph, pw, c]
-    frames, channels, height, width = x.shape
-    pixels = x.permute(0, 2, 3, 1).reshape(frames, height // ph, ph, width // pw, pw, channels)
-    return pixels.permute(0, 1, 3, 2, 4, 5).reshape(clips, -1, ph * pw * channels)
+    patches = _patches(x.permute(0, 2, 3, 1), size)
+    return patches.reshape(clips, -1, math.prod(patches.shape[3:]))
 
 
-def _untokens(tokens: Tensor, size: tuple[int, int], height: int, width: int) -> Tensor:
-    """[B, N, ph*pw*c] -> [B*T, c, h, w]."""
+def _patches(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B*T, h, w, c] -> [B*T, rows, columns, ph, pw, c], a view."""
     pw, ph = size
-    # [B*T, rows, columns, ph, pw, c] -> [B*T, rows, ph, columns, pw, c] -> [B*T, h, w, c]
-    channels = tokens.shape[-1] // (ph * pw)
-    patches = tokens.reshape(-1, height // ph, width // pw, ph, pw, channels)
-    pixels = patches.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, channels)
-    return pixels.permute(0, 3, 1, 2)
+    frames, height, width, channels = pixels.shape
+    return pixels.view(frames, height // ph, ph, width // pw, pw, channels).transpose(2, 3)

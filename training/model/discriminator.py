@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise(widths)):
             layers.append(SpectralConv3d(channels_in, channels_out, 1 if i == 0 else 2))
-            layers.append(nn.LeakyReLU(0.2))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
         layers.append(
             nn.Conv3d(widths[-1], channels * 4, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2))
         )
@@ -38,7 +38,8 @@ class Discriminator(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """[B, T, 3, H, W] in [-1, 1] -> scores [B, T, C, H', W'], unbounded."""
         strung = clips if self.clips_apart else clips.flatten(0, 1).unsqueeze(0)
-        scores: Tensor = self.conv(strung.transpose(1, 2)).transpose(1, 2)
+        # 3-D convolutions are fastest channels-first (on a CPU: by a quarter)
+        scores: Tensor = self.conv(strung.transpose(1, 2).contiguous()).transpose(1, 2)
         return scores.reshape(*clips.shape[:2], *scores.shape[2:])
 
     def spectral_layers(self) -> list["SpectralConv3d"]:
@@ -73,7 +74,8 @@ class SpectralConv3d(nn.Module):
         """[B, C_in, T, H, W] -> [B, C_out, T, H', W']."""
         with torch.autocast(x.device.type, enabled=False):  # the norm is never taken in bfloat16
             sigma = torch.dot(self.u, self.weight.flatten(1) @ self.v)
-        return functional.conv3d(x, self.weight / sigma, stride=(1, 2, 2), padding=self.padding)
+        weight = self.weight * sigma.reciprocal()  # the gradient of a quotient reads it more often
+        return functional.conv3d(x, weight, stride=(1, 2, 2), padding=self.padding)
 
 
 def power_iteration(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
