@@ -186,8 +186,9 @@ def _signature() -> ModelSignature:
     frames = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "frames")
     masks = TensorSpec(np.dtype(np.uint8), (-1, -1, -1), "masks")
     filled = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))
+    kinds = {int: "long", bool: "boolean"}
     params = [
-        ParamSpec(one.name, "long", getattr(Schedule(), one.name)) for one in fields(Schedule)
+        ParamSpec(one.name, kinds[type(one.default)], one.default) for one in fields(Schedule)
     ]
     return ModelSignature(Schema([frames, masks]), Schema([filled]), ParamSchema(params))
 

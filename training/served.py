@@ -11,7 +11,7 @@ safetensors. Nothing is pickled.
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -84,10 +84,14 @@ with warnings.catch_warnings(record=True):
             Yields:
                 uint8 [H, W, 3], one for each frame, in order.
             """
-            known = {field.name for field in fields(Schedule)}
-            schedule = Schedule(**{k: int(v) for k, v in (params or {}).items() if k in known})
+            given = params or {}
+            asked = {
+                name: type(default)(given[name])
+                for name, default in asdict(Schedule()).items()
+                if name in given
+            }
             pairs = ((_tensor(frame), _tensor(mask)) for frame, mask in frames_and_masks)
-            for frame in stream(self._generator, pairs, schedule):
+            for frame in stream(self._generator, pairs, Schedule(**asked)):
                 yield frame.numpy()
 
 

@@ -60,15 +60,29 @@ class OfficialStep:
 
 def generate(w: Weights, masked: Tensor, masks: Tensor, clips: int) -> Tensor:
     """[B*T, 3, H, W] and masks [B*T, 1, H, W] -> [B*T, 3, H, W]."""
-    x = masked
+    return decode(w, transform(w, encode(w, masked), masks, clips))
+
+
+def encode(w: Weights, x: Tensor) -> Tensor:
+    """[N, 3, H, W] -> [N, C, H/4, W/4]."""
     for layer, stride in (("0", 2), ("2", 1), ("4", 2), ("6", 1)):
         x = _leaky(_conv(w, f"encoder.{layer}", x, stride=stride, padding=1))
+    return x
+
+
+def transform(w: Weights, x: Tensor, masks: Tensor, clips: int) -> Tensor:
+    """[B*T, C, H/4, W/4] and masks [B*T, 1, H, W] -> [B*T, C, H/4, W/4]."""
     small = functional.interpolate(masks, scale_factor=1 / 4)
     for number in range(BLOCKS):
         block = f"transformer.{number}"
         x = x + _attention(w, f"{block}.attention", x, small, clips)
         y = _leaky(_conv(w, f"{block}.feed_forward.conv.0", x, padding=2, dilation=2))
         x = x + _leaky(_conv(w, f"{block}.feed_forward.conv.2", y, padding=1))
+    return x
+
+
+def decode(w: Weights, x: Tensor) -> Tensor:
+    """[N, C, H/4, W/4] -> [N, 3, H, W]."""
     x = _leaky(_conv(w, "decoder.0.conv", _doubled(x), padding=1))
     x = _leaky(_conv(w, "decoder.2", x, padding=1))
     x = _leaky(_conv(w, "decoder.4.conv", _doubled(x), padding=1))

@@ -57,7 +57,7 @@ def figures(device: str, shape: tuple[int, int, int, int], rounds: int) -> Itera
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, work in ways.items():
-            taken = _seconds(work, device)
+            taken = seconds_of(work, device)
             if number:  # the first round warms up
                 seconds[name].append(taken)
     took = {name: statistics.median(values) for name, values in seconds.items()}
@@ -186,8 +186,8 @@ def _convolution(device: str, frames: int, height: int, width: int) -> Callable[
 
 def _matmul_flops(size: int = 8192, times: int = 20) -> float:
     a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    _seconds(lambda: a @ b, "cuda")
-    return times * 2 * size**3 / _seconds(lambda: [a @ b for _ in range(times)], "cuda")
+    seconds_of(lambda: a @ b, "cuda")
+    return times * 2 * size**3 / seconds_of(lambda: [a @ b for _ in range(times)], "cuda")
 
 
 def _with_tf32(work: Callable[[], object]) -> None:
@@ -199,7 +199,8 @@ def _with_tf32(work: Callable[[], object]) -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def seconds_of(work: Callable[[], object], device: str) -> float:
+    """Of one call, the device idle before and after."""
     if device == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()

@@ -42,6 +42,9 @@ np.savez(
     RESULT,
     predicted=model.predict(given),
     without_references=model.predict(given, {"references_per_side": 0}),
+    as_reference=model.predict(given, {"reference": True}),
+    another_size=model.predict({"frames": frames[:, :, :-4], "masks": masks[:, :, :-4]}),
+    cropped=model.predict(given, {"crop_width": 12, "crop_height": 8}),
     streamed=np.stack(list(inner.stream(zip(frames, masks, strict=True)))),
 )
 said = {
@@ -49,7 +52,9 @@ said = {
     "file": str(Path(sys.modules[type(inner).__module__].__file__).resolve()),
     "fewer masks": complaint(model, frames, masks[:-1]),
     "no frames": complaint(model, frames[:0], masks[:0]),
-    "another size": complaint(model, frames[:, :, :-4], masks[:, :, :-4]),
+    "other numbers in masks": complaint(
+        model, frames, masks // 2 + masks // 3 * (frames[..., 0] > 9)
+    ),
     "masks of another size": complaint(model, frames, masks[:, :, :-4]),
     "other type": complaint(model, frames.astype(np.float32), masks),
     "gaps": complaint(model, frames, masks, {"stride": 40}),

@@ -13,6 +13,7 @@ from tests.training.small import (
     small_generator,
 )
 from training.model import attention
+from training.model import generator as generator_file
 from training.model.attention import PatchAttention
 from training.model.discriminator import Discriminator, initialise_vectors, power_iteration
 from training.model.generator import Generator, check_size, initialise
@@ -181,6 +182,24 @@ def test_frames_that_are_not_wanted_are_left_out_and_change_nothing(masked, want
     whole = generator.transform(*given).unflatten(0, (2, FRAMES))
     some = generator.transform(*given, wanted=wanted).unflatten(0, (2, wanted))
     torch.testing.assert_close(some, whole[:, :wanted])
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_frames_are_worked_on_few_at_a_time_where_no_gradient_is_wanted(clips, monkeypatch):
+    generator = small_generator().double()
+    batch = random_batch(0, clips=clips)
+    whole = generator(batch.frames, batch.masks).detach()
+    sizes = []
+    generator.decoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(generator_file, "few_frames", lambda _: 2)
+    monkeypatch.setattr(attention, "few_frames", lambda _: 2)
+    with torch.no_grad():
+        torch.testing.assert_close(generator(batch.frames, batch.masks), whole)
+        features = generator.encode(batch.frames.flatten(0, 1))
+        mixed = generator.transform(features, batch.masks.flatten(0, 1), clips)
+        found = generator.decode(mixed).unflatten(0, (clips, FRAMES))
+    torch.testing.assert_close(found, whole)
+    assert max(sizes) == 2
 
 
 @torch.no_grad()

@@ -99,12 +99,22 @@ def test_the_schedule_can_be_chosen_by_parameters(loaded):
     assert not np.array_equal(found["without_references"], found["predicted"])
 
 
+def test_the_official_ways_a_crop_and_any_size_can_be_asked_for(loaded, given):
+    _, found = loaded
+    difference = found["predicted"].astype(int) - found["as_reference"]
+    assert 0 < abs(difference).max() <= 2
+    assert found["another_size"].shape == (FRAMES, SIDE, SIDE - 4, 3)
+    known = given["masks"] == 0
+    assert np.array_equal(found["cropped"][known], given["frames"][known])
+    assert np.array_equal(found["cropped"], found["predicted"])  # with its margin it is the frame
+
+
 @pytest.mark.parametrize(
     ("case", "words"),
     [
         ("fewer masks", ["15 frames", "14 masks"]),
         ("no frames", ["no frames"]),
-        ("another size", ["12x16", "8x16", "16x16"]),
+        ("other numbers in masks", ["mask of frame 0", "3 values", "from 0 to 212"]),
         ("masks of another size", ["(16, 16, 3)", "(16, 12)"]),
         ("gaps", ["40", "at most 6"]),
     ],
@@ -177,10 +187,10 @@ def test_each_version_runs_its_own_code(kept, loaded, given, tmp_path, monkeypat
     said, found = loaded
     room = copy_of_the_code(tmp_path)
     generator = room / "model" / "generator.py"
-    before = "return torch.tanh(self.decoder(features))"
+    before = "torch.tanh(self.decoder(part))"
     source = generator.read_text()
     assert source.count(before) == 1
-    generator.write_text(source.replace(before, "return -torch.tanh(self.decoder(features))"))
+    generator.write_text(source.replace(before, f"-{before}"))
     monkeypatch.setattr(export, "_HERE", room)
     with folder_of() as (folder, other_code):
         other_said, other = load(folder, given, tmp_path)

@@ -60,7 +60,7 @@ class PatchAttention(nn.Module):
     def forward(
         self, features: Tensor, holes: Tensor, clips: int, wanted: int | None = None
     ) -> Tensor:
-        """Let every patch of a clip look at every patch of the same clip.
+        """Let every patch of a clip look at every patch of the same clip; mix what it saw.
 
         Args:
             features: [B*T, C, h, w].
@@ -71,6 +71,13 @@ class PatchAttention(nn.Module):
         Returns:
             [B*wanted, C, h, w].
         """
+        mixed: Tensor = self.output_linear(self.seen(features, holes, clips, wanted))
+        return mixed
+
+    def seen(
+        self, features: Tensor, holes: Tensor, clips: int, wanted: int | None = None
+    ) -> Tensor:
+        """What every patch saw, before it is mixed; as for `forward`."""
         height, width = features.shape[-2:]
         sizes = patch_sizes_of(self.grids, self.patch_sizes, height, width)
         queries, keys, values = self._embedded(features, clips, sizes, wanted)
@@ -80,8 +87,7 @@ class PatchAttention(nn.Module):
             if self.masked:
                 hidden = (_tokens(holes, size, clips).mean(dim=-1) > 0.5).unsqueeze(1)  # [B, 1, N]
             attended.append(attend(query, key, value, hidden))
-        mixed: Tensor = self.output_linear(join(attended, sizes, height, width))
-        return mixed
+        return join(attended, sizes, height, width)
 
     def _embedded(
         self, features: Tensor, clips: int, sizes: Sizes, wanted: int | None
@@ -90,11 +96,11 @@ class PatchAttention(nn.Module):
         layers = [self.query_embedding, self.key_embedding, self.value_embedding]
         heads = len(sizes)
         if wanted is None:
-            all_three = cut(_together(layers, features), sizes * 3, clips)
+            all_three = _tokens_of(layers, features, clips, sizes)
             return all_three[:heads], all_three[heads : 2 * heads], all_three[2 * heads :]
-        both = cut(_together(layers[1:], features), sizes * 2, clips)
-        query = self.query_embedding(first_frames(features, clips, wanted))
-        return cut(query, sizes, clips), both[:heads], both[heads:]
+        both = _tokens_of(layers[1:], features, clips, sizes)
+        query = _tokens_of(layers[:1], first_frames(features, clips, wanted), clips, sizes)
+        return query, both[:heads], both[heads:]
 
 
 def patch_sizes_of(
@@ -142,11 +148,28 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None
     return functional.softmax(scores, dim=-1) @ values
 
 
-def _together(layers: list[nn.Conv2d], x: Tensor) -> Tensor:
-    """The outputs of 1x1 convolutions that read the same input, one after the other."""
+def few_frames(x: Tensor) -> int:
+    """How many frames of x [N, C, h, w] to work on at a time where each is on its own.
+
+    Without gradients, less is held at once; on a CPU it also is memory that the allocator keeps and
+    not, each time, new pages of the system (measured: a quarter faster).
+    """
+    numbers = 2**21 if x.device.type == "cpu" else 2**28
+    return max(1, numbers // x[0].numel())
+
+
+def _tokens_of(layers: list[nn.Conv2d], x: Tensor, clips: int, sizes: Sizes) -> tuple[Tensor, ...]:
+    """The outputs of 1x1 convolutions that read the same input, cut: layer by layer, the heads."""
     weight = torch.cat([layer.weight for layer in layers])
     bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
-    return functional.conv2d(x, weight, bias)
+    sizes = sizes * len(layers)
+    if clips > 1 or torch.is_grad_enabled():
+        return cut(functional.conv2d(x, weight, bias), sizes, clips)
+    parts = (
+        cut(functional.conv2d(part, weight, bias), sizes, 1)
+        for part in torch.split(x, few_frames(x))
+    )
+    return tuple(torch.cat(frames, dim=1) for frames in zip(*parts, strict=True))
 
 
 def cut(x: Tensor, sizes: Sizes, clips: int) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .attention import PatchAttention, first_frames
+from .attention import PatchAttention, few_frames, first_frames
 
 SCALE = 4  # frame pixels per feature pixel, along each axis
 
@@ -86,7 +86,7 @@ class Generator(nn.Module):
         clips = frames.shape[0]
         features = self.encode(frames.flatten(0, 1))
         features = self.transform(features, masks.flatten(0, 1), clips)
-        return torch.tanh(self.decoder(features).unflatten(0, (clips, -1)))
+        return self.decode(features).reshape(frames.shape)
 
     def encode(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> [N, C, h, w], each frame on its own.
@@ -125,7 +125,10 @@ class Generator(nn.Module):
 
     def decode(self, features: Tensor) -> Tensor:
         """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own."""
-        return torch.tanh(self.decoder(features))
+        if torch.is_grad_enabled():
+            return torch.tanh(self.decoder(features))
+        parts = torch.split(features, few_frames(features))
+        return torch.cat([torch.tanh(self.decoder(part)) for part in parts])
 
 
 class TransformerBlock(nn.Module):
@@ -146,8 +149,18 @@ class TransformerBlock(nn.Module):
         self, features: Tensor, holes: Tensor, clips: int, wanted: int | None = None
     ) -> Tensor:
         """[B*T, C, h, w] -> [B*wanted, C, h, w]; arguments as for `PatchAttention.forward`."""
-        attended = self.attention(features, holes, clips, wanted)
-        features = first_frames(features, clips, wanted) + attended
+        seen = self.attention.seen(features, holes, clips, wanted)
+        features = first_frames(features, clips, wanted)
+        if torch.is_grad_enabled():
+            return self._mixed(features, seen)
+        few = few_frames(seen)
+        for before, after in zip(torch.split(features, few), torch.split(seen, few), strict=True):
+            after.copy_(self._mixed(before, after))
+        return seen
+
+    def _mixed(self, features: Tensor, seen: Tensor) -> Tensor:
+        """What follows attention, where each frame is on its own again."""
+        features = features + self.attention.output_linear(seen)
         mixed: Tensor = features + self.feed_forward(features)
         return mixed
 
@@ -204,6 +217,16 @@ class UpsampledConv2d(nn.Module):
         return y
 
 
+def size_units(
+    grids: tuple[int, ...], patch_sizes: tuple[tuple[int, int], ...] = ()
+) -> tuple[int, int]:
+    """Height and width, in pixels, that those of a frame must be multiples of."""
+    if not patch_sizes:
+        return (SCALE * math.lcm(*grids),) * 2
+    widths, heights = zip(*patch_sizes, strict=True)
+    return SCALE * math.lcm(*heights), SCALE * math.lcm(*widths)
+
+
 def check_size(
     height: int,
     width: int,
@@ -215,8 +238,7 @@ def check_size(
     Raises:
         ValueError: names the sizes nearest to the one asked for that do fit, in pixels.
     """
-    units = [SCALE * math.lcm(*sides) for sides in zip(*patch_sizes, strict=True)]
-    unit_w, unit_h = units or [SCALE * math.lcm(*grids)] * 2
+    unit_h, unit_w = size_units(grids, patch_sizes)
     if height > 0 and width > 0 and height % unit_h == 0 and width % unit_w == 0:
         return
     heights, widths = (

@@ -1,28 +1,32 @@
 """A whole video through the generator: windows, reference frames, blending.
 
-T frames of the video, H x W frame. Frames are uint8 RGB; masks are 0 outside and nonzero inside the
-hole. A window is a run of neighbouring frames that are decoded together; references are frames
-further away that are only looked at (paper section 3.1: neighbouring and distant frames).
+T frames of the video, H x W frame. Frames are uint8 RGB; masks are 0 outside and one other number
+inside the hole. A window is a run of neighbouring frames that are decoded together; references are
+frames further away that are only looked at (paper section 3.1: neighbouring and distant frames).
+The area is the part of the frame that the generator sees.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .generator import Generator
+from .area import Area, area_around, hole_of, taken, union, whole_area
+from .generator import Generator, size_units
+from .memory import free_bytes, window_bytes
 
 Frame = Tensor  # uint8 [H, W, 3]
-Mask = Tensor  # uint8 [H, W], nonzero = hole
+Mask = Tensor  # uint8 [H, W], 0 or one other number, which marks the hole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Which frames a window sees.
+    """Which frames a window sees, and which part of them.
 
-    The official driver uses stride 5, reach 5 and every 10th frame of the whole video, which makes
-    the cost of a frame grow with the length of the video; here references are bounded.
+    A video of up to 50 frames has the windows and references of the official driver, and its
+    result lies within 2 grey levels of it: only rounding differs.
     """
 
     stride: int = 5
@@ -33,13 +37,21 @@ class Schedule:
     """Frames between candidates for a reference."""
     references_per_side: int = 4
     """References on each side of a window, at most; also the look-ahead, in candidates."""
+    reference: bool = False
+    """Do as the official driver does: look at every candidate of the whole video, which all stays
+    in memory and makes a frame cost more the longer the video is; cut predictions and results to 8
+    bits instead of rounding once."""
+    crop_width: int = 0
+    """Width in pixels of the area around the holes of a window, which grows with larger holes;
+    0 = the whole frame."""
+    crop_height: int = 0
+    """Height of it."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that leave frames out."""
-        if (
-            min(self.stride, self.reference_every) < 1
-            or min(self.reach, self.references_per_side) < 0
-        ):
+        least_one = self.stride, self.reference_every
+        least_zero = self.reach, self.references_per_side, self.crop_width, self.crop_height
+        if min(least_one) < 1 or min(least_zero) < 0:
             raise ValueError(f"window schedule has a number below its least: {self}")
         # The last window stands up to stride - 1 frames before the end of the video.
         if self.stride > self.reach + 1:
@@ -47,10 +59,17 @@ class Schedule:
                 f"windows {self.stride} frames apart that reach {self.reach} frames leave frames "
                 f"out: use a stride of at most {self.reach + 1}"
             )
+        if (self.crop_width == 0) != (self.crop_height == 0):
+            raise ValueError(
+                f"a crop of {self.crop_width}x{self.crop_height} pixels: give both sides, or "
+                "neither for the whole frame"
+            )
 
     @property
-    def ahead(self) -> int:
+    def ahead(self) -> float:
         """Frames after a window's centre that it may look at."""
+        if self.reference:
+            return math.inf
         return self.reach + self.references_per_side * self.reference_every
 
     def neighbours(self, centre: int, frames: int) -> range:
@@ -63,6 +82,8 @@ class Schedule:
         before = list(range(0, window.start, self.reference_every))
         first_after = -(-window.stop // self.reference_every) * self.reference_every
         after = list(range(first_after, frames, self.reference_every))
+        if self.reference:
+            return before + after
         side = self.references_per_side
         return (before[-side:] if side else []) + after[:side]
 
@@ -75,8 +96,10 @@ def stream(
 ) -> Iterator[Frame]:
     """Inpaint a video frame by frame, in memory that does not grow with its length.
 
-    Every window predicts its neighbours; a frame seen by several windows gets the mean of their
-    predictions. Pixels outside the hole are passed through bit for bit.
+    Every window predicts its neighbours; where a later window predicts a frame again, the result is
+    the mean of the new prediction and of what was there, as in the official driver. Pixels outside
+    the hole are passed through bit for bit. A size that the patches do not divide is filled up by
+    reflection.
 
     Args:
         generator: in evaluation mode; its device is used.
@@ -87,9 +110,10 @@ def stream(
         uint8 [H, W, 3], one for each frame, in order.
 
     Raises:
-        ValueError: no frames, mixed sizes, or a size that the patch grids do not divide.
+        ValueError: no frames, mixed sizes, a mask of more than two values, or a window that does
+            not fit into the memory that is free.
     """
-    source = _Lookahead(generator, frames_and_masks)
+    source = _Lookahead(generator, frames_and_masks, schedule)
     centre = done = 0
     while source.read_to(centre + schedule.ahead + 1) > centre:
         available = source.count
@@ -110,20 +134,28 @@ def stream(
 
 
 class _Lookahead:
-    """The part of a video that is held: pixels, features, and the running sums of predictions."""
+    """The part of a video that is held: pixels, features, and the blend of predictions."""
 
-    def __init__(self, generator: Generator, pairs: Iterable[tuple[Frame, Mask]]) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        pairs: Iterable[tuple[Frame, Mask]],
+        schedule: Schedule,
+    ) -> None:
         self._generator = generator
         self._device = next(generator.parameters()).device
+        self._units = size_units(generator.grids, generator.patch_sizes)
         self._pairs = iter(pairs)
+        self._schedule = schedule
         self._shape: tuple[int, ...] | None = None
         self._frames: dict[int, tuple[Frame, Mask]] = {}
-        self._features: dict[int, Tensor] = {}  # [1, C, h, w]
-        self._sums: dict[int, Tensor] = {}  # float [3, H, W] in [-1, 1]
-        self._votes: dict[int, int] = {}
+        self._holes: dict[int, Area | None] = {}
+        self._features: dict[int, tuple[Area, Tensor]] = {}  # [1, C, h, w] of an area
+        self._blends: dict[int, Tensor] = {}  # float [3, height, width] of the hole, in 0..255
+        self._area: Area | None = None
         self.count = 0  # frames read so far
 
-    def read_to(self, end: int) -> int:
+    def read_to(self, end: float) -> int:
         """Read frames until `end` of them were read or the video is over; returns how many were."""
         while self.count < end:
             pair = next(self._pairs, None)
@@ -131,38 +163,59 @@ class _Lookahead:
                 break
             self._check(*pair)
             self._frames[self.count] = pair
+            self._holes[self.count] = hole_of(pair[1])
             self.count += 1
         return self.count
 
     def has_hole(self, index: int) -> bool:
-        return bool(self._frames[index][1].any())
+        return self._holes[index] is not None
 
     def predict(self, window: range, references: list[int]) -> None:
-        """Run the window and add its predictions to the running sums."""
-        seen = [*window, *references]
-        masks = torch.stack([self._hole(i) for i in seen])
-        features = torch.cat([self._encoded(i) for i in seen])
-        mixed = self._generator.transform(features, masks, clips=1, wanted=len(window))
-        for index, prediction in zip(window, self._generator.decode(mixed), strict=True):
-            self._sums[index] = (
-                self._sums[index] + prediction if index in self._sums else prediction
-            )
-            self._votes[index] = self._votes.get(index, 0) + 1
+        """Run the window and blend its predictions with those of the windows before."""
+        wanted = [i for i in window if self.has_hole(i)]
+        seen = [*wanted, *(i for i in window if i not in wanted), *references]
+        area = self._area = self._area_of(window)
+        self._check_memory(len(seen), area)
+        features = torch.cat([self._encoded(i, area) for i in seen])
+        masks = torch.stack([self._mask(i, area) for i in seen])
+        mixed = self._generator.transform(features, masks, clips=1, wanted=len(wanted))
+        for index, prediction in zip(wanted, self._generator.decode(mixed), strict=True):
+            hole = self._holes[index]
+            assert hole is not None
+            levels = (hole.within(area).cut(prediction) + 1) / 2 * 255
+            if self._schedule.reference:
+                levels = levels.floor()
+            known = self._blends.get(index)
+            self._blends[index] = levels if known is None else known * 0.5 + levels * 0.5
 
     def finish(self, index: int) -> Frame:
         """The result for a frame that no further window predicts."""
         frame, mask = self._frames[index]
-        if index not in self._sums:
+        hole = self._holes[index]
+        if hole is None:
             return frame
-        mean = self._sums.pop(index) / self._votes.pop(index)
-        pixels = ((mean + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu()
-        return torch.where(mask.unsqueeze(-1) != 0, pixels, frame)
+        blend = self._blends.pop(index)
+        levels = blend.floor() if self._schedule.reference else blend.round()
+        pixels = levels.clamp(0, 255).to(torch.uint8).cpu()
+        result = frame.clone().permute(2, 0, 1)
+        inside = hole.cut(result)
+        inside.copy_(torch.where(hole.cut(mask) != 0, pixels, inside))
+        return result.permute(1, 2, 0)
 
-    def forget(self, before: int) -> None:
+    def forget(self, before: float) -> None:
         """Drop what no window looks at any more."""
-        for held in (self._frames, self._features):
+        for held in (self._frames, self._holes, self._features):
             for index in [i for i in held if i < before]:
                 del held[index]
+
+    def _area_of(self, window: range) -> Area:
+        """The part of the frame that this window works on; the last one, as long as it does."""
+        size = self._frames[window.start][1].shape
+        if not self._schedule.crop_width:
+            return whole_area(size, self._units)
+        crop = self._schedule.crop_height, self._schedule.crop_width
+        holes = union([hole for i in window if (hole := self._holes[i]) is not None])
+        return area_around(holes, size, crop, self._units, self._area)
 
     def _check(self, frame: Frame, mask: Mask) -> None:
         if frame.dtype != torch.uint8 or frame.dim() != 3 or frame.shape[-1] != 3:
@@ -175,14 +228,37 @@ class _Lookahead:
                 f"frame {self.count} is {tuple(frame.shape)} with a mask {tuple(mask.shape)}; "
                 f"the video began with {self._shape}: all frames and masks must be of one size"
             )
+        if not mask.numel():
+            raise ValueError(f"frame {self.count} has no pixels: {tuple(frame.shape)}")
+        if not ((mask == 0) | (mask == mask.max())).all():
+            values = sorted(set(mask.flatten().tolist()))
+            raise ValueError(
+                f"the mask of frame {self.count} has {len(values)} values, from {values[0]} to "
+                f"{values[-1]}: give 0 outside the hole and one number, such as 1 or 255, inside"
+            )
 
-    def _hole(self, index: int) -> Tensor:
-        hole = self._frames[index][1] != 0
-        return hole.to(self._device, torch.float32).unsqueeze(0)  # [1, H, W]
+    def _check_memory(self, frames: int, area: Area) -> None:
+        needed = window_bytes(frames, area.height, area.width, self._generator.channels)
+        free = free_bytes(self._device)
+        if free is not None and needed > free:
+            raise ValueError(
+                f"a window of {frames} frames of {area.width}x{area.height} pixels needs about "
+                f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on "
+                f"{self._device}: give crop_width and crop_height, or fewer frames by reference="
+                "False and a smaller references_per_side or reach"
+            )
 
-    def _encoded(self, index: int) -> Tensor:
-        if index not in self._features:
-            frame = self._frames[index][0].to(self._device, torch.float32).permute(2, 0, 1)
-            masked = (frame / 127.5 - 1) * (1 - self._hole(index))
-            self._features[index] = self._generator.encode(masked.unsqueeze(0))
-        return self._features[index]
+    def _mask(self, index: int, area: Area) -> Tensor:
+        hole = taken(self._frames[index][1], area) != 0
+        return hole.to(self._device, torch.float32).unsqueeze(0)  # [1, height, width]
+
+    def _encoded(self, index: int, area: Area) -> Tensor:
+        known = self._features.get(index)
+        if known is not None and known[0] == area:
+            return known[1]
+        pixels = taken(self._frames[index][0], area)
+        frame = pixels.to(self._device, torch.float32).permute(2, 0, 1)
+        masked = (frame / 255 * 2 - 1) * (1 - self._mask(index, area))
+        features = self._generator.encode(masked.unsqueeze(0))
+        self._features[index] = area, features
+        return features
