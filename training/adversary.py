@@ -108,6 +108,8 @@ class Adversary:
         self._ema_decay = ema_decay(ema_half_life_clips, batch_clips)
         self._local_counts = local_counts
         self._micro_batch_clips = micro_batch_clips
+        self.gradient_squares: dict[str, Tensor] = {}
+        """By network: the sum of squares of this rank's part of the last gradient."""
 
     def learn(self, batch: Batch, clips: int) -> dict[str, Tensor]:
         """One iteration on this rank's share of a global batch.
@@ -141,6 +143,9 @@ class Adversary:
                     if turn.learner == "generator" and not keep_graph:
                         part = self._fill(part.batch)
                     self._backward(one.loss(self, part, counts), shares)
+            self.gradient_squares[turn.learner] = parallel.sum_of_squares(
+                one.grad for one in self._networks[turn.learner].parameters()
+            )
             self._adams[turn.learner].step()
         self._freeze_all_but("")
         self._average()

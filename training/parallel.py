@@ -4,7 +4,7 @@ The networks know nothing of it. Without a process group everything here is the 
 the same code runs in one process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import torch
@@ -49,14 +49,21 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor; any other as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sum_of_squares(tensors: Iterable[Tensor | None]) -> Tensor:
+    """Of this rank's parts; None counts as 0. Does not wait for the device."""
+    norms = torch._foreach_norm([local(one) for one in tensors if one is not None])
+    return torch.stack(norms).double().square().sum()
+
+
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Names of the tensors that hold an infinity or NaN on any rank. Collective."""
     names = sorted(tensors)
-    local = [
-        one.to_local() if isinstance(one, DTensor) else one
-        for one in (tensors[name] for name in names)
-    ]
-    flags = torch.stack([(~torch.isfinite(one)).any() for one in local])
+    flags = torch.stack([(~torch.isfinite(local(tensors[name]))).any() for name in names])
     broken = sum_over_ranks(flags.double()).tolist()
     return [name for name, ranks in zip(names, broken, strict=True) if ranks]
 

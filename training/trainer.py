@@ -1,8 +1,8 @@
 """Owns time: clips seen, intervals, the end. The loop says by name what happens and when."""
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +14,19 @@ from training import checkpoint, parallel
 from training.adversary import Adversary
 from training.batch import Batch
 from training.config import TrainConfig
+from training.loader import share
 from training.networks import build_generator
 from training.telemetry import Telemetry, before_and_after
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """What one iteration left behind on this rank."""
+
+    clips: int
+    """Position of its first clip."""
+    losses: dict[str, Tensor]
+    gradient_squares: dict[str, Tensor]
 
 
 def train(
@@ -43,8 +54,7 @@ def train(
         device: where the networks are.
         telemetry: on rank 0, None elsewhere.
     """
-    interval: dict[str, Tensor] = {}
-    iterations = 0  # of the interval
+    interval: list[Iteration] = []
     waited_s = 0.0  # of the interval
     if clips == 0:
         _picture(config, adversary, data_set, telemetry, clips)
@@ -55,18 +65,20 @@ def train(
 
         losses = adversary.learn(batch, clips)
         before, clips = clips, clips + config.batch_clips
-        iterations += 1
-        interval = {name: interval.get(name, 0) + value for name, value in losses.items()}
+        interval.append(Iteration(before, losses, dict(adversary.gradient_squares)))
 
         done = clips >= config.clips
-        if done or _due(before, clips, config.log_every_clips):
-            means = _means(interval, iterations, clips)
+        keep = done or _due(before, clips, config.checkpoint_every_clips)
+        log = done or _due(before, clips, config.log_every_clips)
+        if keep or log:
+            means = _means(interval, config.batch_clips)
+        if log:
             if telemetry is not None:
                 telemetry.scalars(clips, means, adversary.set_learning_rate(before), waited_s)
-            interval, iterations, waited_s = {}, 0, 0.0
+            interval, waited_s = [], 0.0
         if done or _due(before, clips, config.picture_every_clips):
             _picture(config, adversary, data_set, telemetry, clips)
-        if done or _due(before, clips, config.checkpoint_every_clips):
+        if keep:
             _refuse_broken(adversary, clips)
             checkpoint.save(run_uri, clips, adversary.tensors(), state)
             if telemetry is not None:
@@ -78,22 +90,46 @@ def _due(before: int, now: int, every: int) -> bool:
     return before // every != now // every
 
 
-def _means(interval: Mapping[str, Tensor], iterations: int, clips: int) -> dict[str, float]:
+def _means(interval: Sequence[Iteration], batch_clips: int) -> dict[str, float]:
     """Losses of the global batch, averaged over an interval's iterations. Collective.
 
+    Looked at once an interval, because looking waits for the device.
+
     Raises:
-        FloatingPointError: one of them is not finite; nothing after the last checkpoint is kept.
+        FloatingPointError: a loss or a gradient is not finite; nothing after the last checkpoint is
+            kept.
     """
-    names = sorted(interval)
-    total = parallel.sum_over_ranks(torch.stack([interval[name] for name in names]).double())
-    means = dict(zip(names, (total / iterations).tolist(), strict=True))
-    broken = [name for name, value in means.items() if not math.isfinite(value)]
-    if broken:
+    names = sorted(interval[0].losses)
+    shares = torch.stack([torch.stack([one.losses[name] for name in names]) for one in interval])
+    squares = torch.stack([torch.stack(list(one.gradient_squares.values())) for one in interval])
+    own = torch.cat([shares.double(), squares], dim=1)  # [iterations, losses and networks]
+    total = parallel.sum_over_ranks(own.sum(dim=0))
+    if not torch.isfinite(total).all():
+        terms = [*names, *(f"gradient of the {name}" for name in interval[0].gradient_squares)]
         raise FloatingPointError(
-            f"{', '.join(broken)} not finite within the {iterations} iterations before clip "
-            f"{clips}; the last checkpoint is good: lower the learning rates and resume"
+            f"{_first_broken(interval, own, terms, batch_clips)}; the last checkpoint is good: "
+            "lower the learning rates and resume"
         )
-    return means
+    means = (total[: len(names)] / len(interval)).tolist()
+    return dict(zip(names, means, strict=True))
+
+
+def _first_broken(
+    interval: Sequence[Iteration], own: Tensor, terms: Sequence[str], batch_clips: int
+) -> str:
+    """Which terms were not finite first, on which rank and of which clips. Collective."""
+    ranks = parallel.gathered((~torch.isfinite(own)).tolist())
+    for number, iteration in enumerate(interval):
+        found = []
+        for rank, broken in enumerate(ranks):
+            named = [term for term, one in zip(terms, broken[number], strict=True) if one]
+            if named:
+                places = share(iteration.clips, batch_clips, rank, len(ranks))
+                clips = ", ".join(str(position) for position, weight in places if weight)
+                found.append(f"{', '.join(named)} on rank {rank}, clips {clips}")
+        if found:
+            return f"not finite: {'; '.join(found)}"
+    raise AssertionError("a sum of finite numbers was not finite")
 
 
 def _refuse_broken(adversary: Adversary, clips: int) -> None:

@@ -64,9 +64,14 @@ def same(one, other):
 
 @pytest.mark.parametrize("micro_batch_clips", [2, 1, 3])
 def test_micro_batches_change_nothing(micro_batch_clips):
-    at_once, in_parts = small_adversary(), small_adversary(micro_batch_clips=micro_batch_clips)
-    for i in range(6):
-        whole, parts = learn(at_once, 1, first=i), learn(in_parts, 1, first=i)
+    """A batch of 8 in 1, in 4, in 8 and in 3 uneven parts, over ten whole iterations."""
+    at_once, in_parts = (
+        small_adversary(batch_clips=8, micro_batch_clips=clips) for clips in (8, micro_batch_clips)
+    )
+    for i in range(10):
+        whole, parts = (
+            adversary.learn(random_batch(i, clips=8), i * 8) for adversary in (at_once, in_parts)
+        )
         assert furthest(parts, whole)[0] < 1e-12
         difference, name = furthest(in_parts.tensors(), at_once.tensors())
         assert difference < 1e-12, f"{name} after {i + 1} iterations"

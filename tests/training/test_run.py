@@ -148,7 +148,7 @@ def test_flags_are_these(capsys, monkeypatch):
     text = capsys.readouterr().out
     found = set(re.findall(r"--[a-z][a-z.-]*", re.sub(r"--no-[a-z-]+|--\w+\.no-[a-z-]+", "", text)))
     assert sorted(found - {"--help"}) == FLAGS
-    assert "PRESET is one of demo, smoke, youtube-vos" in " ".join(text.split())
+    assert "PRESET is one of davis, demo, smoke, youtube-vos" in " ".join(text.split())
     assert "Clips of one iteration over all workers" in text
 
 

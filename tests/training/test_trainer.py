@@ -152,13 +152,29 @@ def breaks_from(position):
 def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
     run, tmp_path, log_every_clips
 ):
-    with pytest.raises(FloatingPointError, match=r"not finite.*last checkpoint is good"):
+    found = r"not finite: .*hole.* on rank 0, clips 12, 13, 14, 15; the last checkpoint is good"
+    with pytest.raises(FloatingPointError, match=found):
         run(24, change=breaks_from(12), log_every_clips=log_every_clips)
     assert checkpoints(tmp_path) == [8]
     found, _ = checkpoint.newest(str(tmp_path / "run"))
     tensors = build_adversary(CONFIG, torch.device("cpu")).tensors()
     found.load(tensors)
     assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_a_gradient_that_is_not_finite_is_named_where_the_losses_are(run, tmp_path, monkeypatch):
+    backward, passes = torch.autograd.backward, []
+
+    def breaking(total):
+        passes.append(total)
+        # The generator's, the last of six passes of the fourth iteration: two micro-batches.
+        backward(total * math.inf if len(passes) == 24 else total)
+
+    monkeypatch.setattr(torch.autograd, "backward", breaking)
+    found = r"not finite: gradient of the generator on rank 0, clips 12, 13, 14, 15;"
+    with pytest.raises(FloatingPointError, match=found):
+        run(24, log_every_clips=24)
+    assert checkpoints(tmp_path) == [8]
 
 
 def test_a_step_that_breaks_the_weights_stops_the_run_before_they_are_kept(run, tmp_path):
