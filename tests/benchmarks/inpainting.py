@@ -52,10 +52,10 @@ def figures(device: str, rounds: int) -> Iterator[Figure]:
         mixed = generator.transform(features, masks, clips=1, wanted=decoded)
         return generator.decode(mixed)
 
-    # A window in the middle of 50 frames has 3 references; of 180, 16, or 8 by default.
+    # A window in the middle of 50 frames has 3 references; of 120, 11, or 8 by default.
     known = _window(50, 25, Schedule(reference=True), weights, device)
-    long = _window(180, 90, Schedule(reference=True), weights, device)
-    capped = _window(180, 90, Schedule(), weights, device)
+    long = _window(120, 60, Schedule(reference=True), weights, device)
+    capped = _window(120, 60, Schedule(), weights, device)
     error = float((ours(*known) - official(*known)).abs().max())
     if error > _SAME:
         raise SystemExit(f"ours differs from the official arithmetic by {error}")

@@ -4,10 +4,13 @@ python tests/benchmarks/step.py [--device cpu|cuda] [--json] [--rounds 3]
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -94,6 +97,11 @@ def figures(device: str, shape: tuple[int, int, int, int], rounds: int) -> Itera
         f"a 3x3 convolution, forward and backward: {ceiling / 1e9:.4g} GFLOP/s",
         flops / took["ours"] / ceiling,
     )  # fmt: skip
+    kept, again = (_peak_bytes(device, shape, recompute) / clips for recompute in (False, True))
+    yield Figure(
+        "peak memory per clip, blocks computed again", again / 2**30, "GiB",
+        f"all activations kept: {kept / 2**30:.3g} GiB", again / kept,
+    )  # fmt: skip
     error = _error_of_bfloat16(adversary, batch, device)
     yield Figure(
         "error of bfloat16 in what is predicted", error, "of its root mean square", "float32", error
@@ -151,6 +159,29 @@ def _batch(shape: tuple[int, int, int, int], device: str) -> Batch:
     masks = torch.zeros(clips, frames, 1, height, width)
     masks[..., height // 4 : height // 2, width // 4 : width // 2] = 1
     return Batch(pixels, masks, torch.ones(clips)).to(torch.device(device))
+
+
+def _peak_bytes(device: str, shape: tuple[int, int, int, int], recompute: bool) -> int:
+    """What an iteration holds at most beyond networks, optimisers and batch; a process of its own.
+
+    On a CPU the most that the process ever held counts, on a GPU what was allocated.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak_here, device, shape, recompute).result()
+
+
+def _peak_here(device: str, shape: tuple[int, int, int, int], recompute: bool) -> int:
+    batch = _batch(shape, device)
+    adversary, _ = _both(device, shape[0])
+    adversary.generator.recompute_blocks = recompute
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        adversary.learn(batch, 0)
+        return torch.cuda.max_memory_allocated() - before
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    adversary.learn(batch, 0)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def _in_bfloat16(adversary: Adversary, batch: Batch, device: str) -> None:

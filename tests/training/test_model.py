@@ -162,7 +162,8 @@ def test_patches_by_size_are_patches_by_grid_and_grow_in_number_with_the_frame()
     frames, masks = batch.frames.float(), batch.masks.float()
     torch.testing.assert_close(by_size(frames, masks), by_grid(frames, masks))
     wide = torch.cat([frames, frames.flip(-1)], dim=-1)
-    assert not torch.allclose(by_size(wide, wide[:, :, :1]), by_grid(wide, wide[:, :, :1]))
+    no_hole = torch.zeros_like(wide[:, :, :1])
+    assert not torch.allclose(by_size(wide, no_hole), by_grid(wide, no_hole))
     with pytest.raises(ValueError, match="nearest that fit: 32x16, 48x16"):
         by_size(torch.zeros(1, 1, 3, 16, 36), torch.zeros(1, 1, 1, 16, 36))
     oblong = Generator(8, 1, patch_sizes=[[3, 2], [1, 5]])
@@ -182,6 +183,32 @@ def test_frames_that_are_not_wanted_are_left_out_and_change_nothing(masked, want
     whole = generator.transform(*given).unflatten(0, (2, FRAMES))
     some = generator.transform(*given, wanted=wanted).unflatten(0, (2, wanted))
     torch.testing.assert_close(some, whole[:, :wanted])
+
+
+@pytest.mark.parametrize(
+    ("frames", "masks", "words"),
+    [
+        (
+            (1, 3, 3, 16, 16),
+            (1, 2, 1, 16, 16),
+            r"\(1, 3, 3, 16, 16\) and masks \(1, 2, 1, 16, 16\)",
+        ),
+        ((1, 3, 3, 16, 16), (1, 3, 1, 16, 8), r"masks \(1, 3, 1, 16, 8\)"),
+        ((1, 3, 1, 16, 16), (1, 3, 1, 16, 16), r"frames are \(1, 3, 1, 16, 16\)"),
+        ((3, 3, 16, 16), (3, 1, 16, 16), "wanted"),
+        ((1, 0, 3, 16, 16), (1, 0, 1, 16, 16), "at least 1"),
+    ],
+)
+def test_clips_and_masks_that_do_not_fit_are_refused_with_both_shapes(frames, masks, words):
+    with pytest.raises(ValueError, match=words):
+        small_generator()(torch.zeros(frames), torch.zeros(masks))
+
+
+def test_masks_that_are_not_0_or_1_are_refused():
+    masks = torch.zeros(1, 2, 1, 16, 16)
+    masks[0, 1, 0, 3, 3] = 255
+    with pytest.raises(ValueError, match="between 0 and 255"):
+        small_generator()(torch.zeros(1, 2, 3, 16, 16), masks)
 
 
 @pytest.mark.parametrize("clips", [1, 2])
@@ -299,7 +326,7 @@ def test_vectors_start_as_unit_vectors_one_iteration_on():
 @torch.no_grad()
 def test_shapes_of_both_networks():
     frames = random_batch(0, clips=2).frames.float()
-    filled = small_generator()(frames, frames[:, :, :1])
+    filled = small_generator()(frames, torch.zeros_like(frames[:, :, :1]))
     assert filled.shape == (2, FRAMES, 3, SIDE, SIDE)
     assert filled.abs().max() <= 1
     assert small_discriminator()(frames).shape == (2, FRAMES, 8, 1, 1)

@@ -82,7 +82,11 @@ class Generator(nn.Module):
 
         Returns:
             [B, T, 3, H, W] in [-1, 1]; also outside the hole.
+
+        Raises:
+            ValueError: shapes do not fit each other or the patches; a mask is not 0 or 1.
         """
+        check_clips(frames, masks)
         clips = frames.shape[0]
         features = self.encode(frames.flatten(0, 1))
         features = self.transform(features, masks.flatten(0, 1), clips)
@@ -215,6 +219,28 @@ class UpsampledConv2d(nn.Module):
         doubled = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         y: Tensor = self.conv(doubled)
         return y
+
+
+def check_clips(frames: Tensor, masks: Tensor) -> None:
+    """Refuse what are no clips with their masks.
+
+    Raises:
+        ValueError: shapes other than [B, T, 3, H, W] and [B, T, 1, H, W], no frames, or numbers
+            other than 0 and 1 in the masks; those are looked for on a CPU only, as on a GPU the
+            look would wait for all that is still being computed.
+    """
+    fit = frames.dim() == 5 and frames.shape[2] == 3 and frames.numel() > 0
+    if not fit or masks.shape != (*frames.shape[:2], 1, *frames.shape[3:]):
+        raise ValueError(
+            f"frames are {tuple(frames.shape)} and masks {tuple(masks.shape)}; "
+            "wanted [B, T, 3, H, W] and [B, T, 1, H, W] with equal B, T, H and W of at least 1"
+        )
+    if masks.device.type == "cpu" and not ((masks == 0) | (masks == 1)).all():
+        least, most = masks.min().item(), masks.max().item()
+        raise ValueError(
+            f"masks have numbers other than 0 and 1, between {least:g} and {most:g}: "
+            "give 1 in the hole and 0 elsewhere"
+        )
 
 
 def size_units(
