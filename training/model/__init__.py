@@ -7,6 +7,8 @@
 | `discriminator.py` | spectrally normed 3-D convolutions, power iteration as a function |
 | `official.py` | weights under the names of the official code, to and fro |
 | `inpaint.py` | a whole video through the generator: windows, references, blending |
+| `area.py` | rectangles: where the hole is, the part of the frame to work on |
+| `memory.py` | what a window needs and what the device has left |
 
 Siblings are imported relatively and nothing else but torch and the standard library is, because a
 registered version carries a copy of this folder under a name of its own.
