@@ -6,6 +6,7 @@
 | `export.py` | door: any checkpoint becomes a registered version |
 | `import_weights.py` | door: a file of official weights becomes a registered version |
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
+| `config_json.py` | how a config is written down, in this schema and earlier ones |
 | `launch.py` | what the driver does: open the run, start workers, register |
 | `strict.py` | JSON back to a config, refusing what does not fit |
 | `worker.py` | what one Ray worker does |
@@ -15,7 +16,7 @@
 | `losses.py`, `schedules.py` | pure: sums over the global batch; learning rate, EMA decay |
 | `flops.py` | pure: what a clip costs to learn from |
 | `model/` | the networks and how they inpaint, on torch alone |
-| `parallel.py` | sharding, applied to plain networks from outside |
+| `parallel.py` | sharding, precision, compilation, applied to plain networks from outside |
 | `loader.py` | clips in order, a share for each rank |
 | `checkpoint.py` | sharded safetensors, a manifest of hashes written last |
 | `telemetry.py` | what a person and MLflow see of a run |

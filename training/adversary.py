@@ -71,6 +71,7 @@ class Adversary:
         local_counts: divide sums by the counts of this rank's share instead of the global batch's.
         batch_clips: clips of the global batch.
         micro_batch_clips: clips computed at a time.
+        autocast: what products and convolutions are computed in; None = as the weights are.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Adversary:
         local_counts: bool = False,
         batch_clips: int,
         micro_batch_clips: int,
+        autocast: torch.dtype | None = None,
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
@@ -108,6 +110,7 @@ class Adversary:
         self._ema_decay = ema_decay(ema_half_life_clips, batch_clips)
         self._local_counts = local_counts
         self._micro_batch_clips = micro_batch_clips
+        self._autocast = autocast
         self.gradient_squares: dict[str, Tensor] = {}
         """By network: the sum of squares of this rank's part of the last gradient."""
 
@@ -191,21 +194,32 @@ class Adversary:
         return Counts(*parallel.sum_over_ranks(own))
 
     def _fill(self, batch: Batch) -> Filled:
-        return Filled(batch, self.generator(batch.frames * (1 - batch.masks), batch.masks))
+        masked = batch.frames * (1 - batch.masks)
+        return Filled(batch, self._run(self.generator, masked, batch.masks))
+
+    def _run(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """One forward pass; what comes out has the precision of what went in.
+
+        A context for each: autocast keeps rounded weights to its end, and they change in between.
+        """
+        kind, wanted = inputs[0].device.type, self._autocast
+        with torch.autocast(kind, wanted, enabled=wanted is not None):
+            outputs: Tensor = network(*inputs)
+        return outputs.to(inputs[0].dtype)
 
     def _real(self, filled: Filled, counts: Counts) -> Losses:
-        scores = self.discriminator(filled.batch.frames)
+        scores = self._run(self.discriminator, filled.batch.frames)
         loss = losses.hinge_real(scores, filled.batch.weights, counts)
         return {names.LOSS_DISCRIMINATOR_REAL: (0.5, loss)}
 
     def _fake(self, filled: Filled, counts: Counts) -> Losses:
-        scores = self.discriminator(filled.composite().detach())
+        scores = self._run(self.discriminator, filled.composite().detach())
         loss = losses.hinge_fake(scores, filled.batch.weights, counts)
         return {names.LOSS_DISCRIMINATOR_FAKE: (0.5, loss)}
 
     def _generated(self, filled: Filled, counts: Counts) -> Losses:
         batch = filled.batch
-        scores = self.discriminator(filled.composite())
+        scores = self._run(self.discriminator, filled.composite())
         reconstruction = filled.predicted, batch.frames, batch.masks, batch.weights, counts
         return {
             names.LOSS_HOLE: (self._hole_weight, losses.hole_l1(*reconstruction)),

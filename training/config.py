@@ -2,21 +2,17 @@
 
 Every field is *learnt* (it changes what is learnt, is part of the config digest and frozen for a
 run) or *operational* (free to change when the run is resumed). This file imports no heavy library,
-so that any machine can check a run.
+so that any machine can check a run. `config_json.py` is how it is written down.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from data_pipeline.canonical import sha256_of_json
 from data_pipeline.door import UserError
 from data_pipeline.lake import absolute
-from training.strict import build
-
-SCHEMA = 2  # of the JSON form
 
 ENVIRONMENT = {
     "data": "STTN_DATA",
@@ -155,6 +151,8 @@ class TrainConfig:
     """Frames of one clip."""
     window_shards: int = learnt(8)
     """Shards among which videos are shuffled together in one epoch."""
+    precision: Literal["float32", "tf32", "bfloat16"] = learnt("float32")
+    """Of products and convolutions; weights, moments, losses and spectral norms are float32."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """The generator's shape."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -168,12 +166,16 @@ class TrainConfig:
     """Where the workers compute; cuda = one GPU for each worker."""
     workers: int = operational(8)
     """Worker processes, at most one for each clip of the global batch."""
+    sharding: Literal["fsdp", "hsdp", "ddp"] = operational("fsdp")
+    """Weights: shared by all workers, shared within a node and copied across, or copied to each."""
     worker_threads: int = operational(1)
     """CPU threads of one worker for computing."""
     micro_batch_clips: int = operational(1)
     """Clips that one worker computes at a time; gradients add up over the rest."""
     recompute_blocks: bool = operational(False)
     """Compute each block again in the backward pass: less memory for a third more work."""
+    compile_blocks: bool = operational(False)
+    """Compile the networks block by block (torch.compile); slow to start, needs a C++ compiler."""
     prefetch_clips: int = operational(16)
     """Clips that one worker reads ahead."""
     log_every_clips: int = operational(4_000)
@@ -252,70 +254,3 @@ def resolve(config: TrainConfig, environment: Mapping[str, str]) -> TrainConfig:
         storage=absolute(str(found["storage"])),
         tracking_uri=str(found["tracking_uri"]),
     )
-
-
-def to_json(config: TrainConfig) -> dict[str, Any]:
-    """The resolved config as plain JSON values, with its schema version."""
-    return {"schema": SCHEMA, **dataclasses.asdict(config)}
-
-
-def from_json(document: Mapping[str, Any]) -> TrainConfig:
-    """Read back what `to_json` wrote, now or in an earlier schema.
-
-    Raises:
-        UserError: a newer schema, or a key too many or too few.
-    """
-    values = dict(document)
-    schema = values.pop("schema", None)
-    filled = migrated(values, schema)
-    if schema == 1:
-        filled.setdefault("recompute_blocks", False)
-    return build(TrainConfig, filled, "config")
-
-
-def migrated(values: Mapping[str, Any], schema: object) -> dict[str, Any]:
-    """Fields of an earlier schema, with the learnt ones that it lacked as they were then.
-
-    Args:
-        values: fields, nested as in the config; all of them, or the learnt ones alone.
-        schema: that they were written in.
-
-    Raises:
-        UserError: there is no such schema, or it is newer than this version.
-    """
-    if schema not in (1, SCHEMA):
-        raise UserError(f"the config has schema {schema}; this version reads schemas 1 to {SCHEMA}")
-    filled = dict(values)
-    if schema == 1:
-        for group, fields_ in _SINCE_2.items():
-            if isinstance(filled.get(group), Mapping):  # else it is refused for what it is
-                filled[group] = {**fields_, **filled[group]}
-    return filled
-
-
-# What schema 1 did without a name for it.
-_SINCE_2: dict[str, dict[str, Any]] = {
-    "generator": {"patch_sizes": []},
-    "discriminator": {"clips_apart": True},
-    "loss": {"normalisation": "global"},
-}
-
-
-def config_digest(config: TrainConfig) -> str:
-    """sha256 over the learnt fields: with equal data, equal digests learn the same.
-
-    Of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest.
-    """
-    return sha256_of_json({"schema": SCHEMA, **learnt_fields(from_json(to_json(config)))})
-
-
-def learnt_fields(config: Any) -> dict[str, Any]:
-    """The learnt fields alone, nested as in the config."""
-    chosen: dict[str, Any] = {}
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if is_dataclass(value):
-            chosen[item.name] = learnt_fields(value)
-        elif item.metadata["learnt"]:
-            chosen[item.name] = list(value) if isinstance(value, tuple) else value
-    return chosen

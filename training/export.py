@@ -32,7 +32,8 @@ from mlops.registry import Version
 from mlops.tracking import absolute_uri
 from training import served
 from training.checkpoint import Checkpoint, opened, weights_sha256
-from training.config import GeneratorConfig, TrainConfig, from_json
+from training.config import GeneratorConfig, TrainConfig
+from training.config_json import from_json
 from training.model.inpaint import Schedule
 from training.networks import build_discriminator, build_generator
 

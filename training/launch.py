@@ -26,7 +26,8 @@ from mlops import names, tracking
 from mlops.registry import Version
 from training import checkpoint
 from training.checkpoint import Checkpoint
-from training.config import TrainConfig, config_digest, learnt_fields, migrated, to_json
+from training.config import TrainConfig
+from training.config_json import config_digest, learnt_fields, migrated, to_json
 from training.export import export, learnt_sha256, whole_networks
 from training.model.generator import check_size
 from training.telemetry import Board

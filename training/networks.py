@@ -21,11 +21,16 @@ def build_discriminator(config: DiscriminatorConfig) -> Discriminator:
     return Discriminator(**asdict(config))
 
 
-def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
-    """Both networks from the seed, sharded over the ranks, with their optimisers.
+def build_adversary(config: TrainConfig, device: torch.device, node_ranks: int = 0) -> Adversary:
+    """Both networks from the seed, spread over the ranks, with their optimisers.
 
     The initial weights are drawn whole, on the CPU, from the seed alone: they do not depend on how
     many processes share them.
+
+    Args:
+        config: the run.
+        device: of this rank.
+        node_ranks: ranks of this node, read for "hsdp" only.
     """
     random = torch.Generator().manual_seed(config.seed)
     generator = build_generator(config.generator)
@@ -34,7 +39,11 @@ def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
     initialise(generator, config.optimiser.init_std, random)
     initialise(discriminator, config.optimiser.init_std, random)
     initialise_vectors(discriminator, random)
-    parallel.shard(generator.to(device), discriminator.to(device), device)
+    generator.to(device)
+    discriminator.to(device)
+    if config.compile_blocks:
+        parallel.compile_blocks(generator, discriminator)
+    parallel.shard(generator, discriminator, device, config.sharding, node_ranks)
     loss, optimiser = config.loss, config.optimiser
     return Adversary(
         generator,
@@ -48,4 +57,5 @@ def build_adversary(config: TrainConfig, device: torch.device) -> Adversary:
         local_counts=loss.normalisation == "local",
         batch_clips=config.batch_clips,
         micro_batch_clips=config.micro_batch_clips,
+        autocast=parallel.set_precision(config.precision),
     )

@@ -4,13 +4,14 @@ The networks know nothing of it. Without a process group everything here is the 
 the same code runs in one process.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
@@ -18,24 +19,73 @@ from training.model.discriminator import Discriminator
 from training.model.generator import Generator
 
 T = TypeVar("T")
+Precision = Literal["float32", "tf32", "bfloat16"]
+Sharding = Literal["fsdp", "hsdp", "ddp"]
 
 
-def shard(generator: Generator, discriminator: Discriminator, device: torch.device) -> None:
-    """Shard both networks over all ranks with FSDP2: one group for each block, one for the rest.
+def set_precision(precision: Precision) -> torch.dtype | None:
+    """Set how this process multiplies float32, and return what `Adversary` is to autocast to.
+
+    "float32" is exact also on a GPU, where torch would round in convolutions by default; "tf32"
+    rounds in all products there and is float32 on a CPU.
+    """
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def compile_blocks(generator: Generator, discriminator: Discriminator) -> None:
+    """Compile what is computed again and again, each on its own, before it is sharded.
+
+    Shapes of training never change, so one shape is compiled; names of weights stay.
+    """
+    parts = generator.encoder, *generator.transformer, generator.decoder
+    for part in (*parts, *discriminator.spectral_layers()):
+        part.compile(dynamic=False)
+
+
+def shard(
+    generator: Generator,
+    discriminator: Discriminator,
+    device: torch.device,
+    sharding: Sharding = "fsdp",
+    node_ranks: int = 0,
+) -> None:
+    """Spread both networks over all ranks with FSDP2: one group for each block, one for the rest.
 
     All ranks must hold the same values before. Gradients are *summed* over ranks: the losses are
-    already shares of the global batch.
+    already shares of the global batch. A single rank holds plain tensors.
+
+    Args:
+        generator: on the device.
+        discriminator: on the device.
+        device: of this rank.
+        sharding: "fsdp" shards over all ranks, "hsdp" over those of a node with a copy on each
+            node, "ddp" gives each rank a copy.
+        node_ranks: ranks of this node, for "hsdp"; ranks of a node follow each other.
     """
-    if not dist.is_initialized():
+    if world() == 1:
         return
-    mesh = init_device_mesh(device.type, (world(),))
+    mesh = _mesh(device, sharding, node_ranks)
+    again = sharding != "ddp"  # a copy is whole already
     for block in (*generator.transformer, generator, *discriminator.spectral_layers()):
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(discriminator, mesh=mesh, reshard_after_forward=True)
+        fully_shard(block, mesh=mesh, reshard_after_forward=again)
+    fully_shard(discriminator, mesh=mesh, reshard_after_forward=again)
     for module in (*generator.modules(), *discriminator.modules()):
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sums
+
+
+def _mesh(device: torch.device, sharding: Sharding, node_ranks: int) -> DeviceMesh:
+    """Ranks as (copies, shards of a copy), or a row of shards alone. Collective."""
+    if sharding == "fsdp":
+        return init_device_mesh(device.type, (world(),))
+    # Nodes may have unequal numbers of ranks; what divides them all never reaches across two.
+    shards = 1 if sharding == "ddp" else math.gcd(*gathered(node_ranks))
+    return init_device_mesh(
+        device.type, (world() // shards, shards), mesh_dim_names=("copies", "shards")
+    )
 
 
 def sync_gradients(network: nn.Module, on: bool) -> None:

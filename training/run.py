@@ -16,7 +16,8 @@ import tyro
 
 from data_pipeline.door import UserError, nearest, parse, print_json, run_door, say
 from mlops.tracking import absolute_uri
-from training.config import TrainConfig, config_digest, resolve, to_json
+from training.config import TrainConfig, resolve
+from training.config_json import config_digest, to_json
 from training.launch import launch
 from training.presets import DEFAULT, PRESETS
 

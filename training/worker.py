@@ -11,7 +11,7 @@ from data_pipeline.clips import clip_order
 from data_pipeline.door import say
 from data_pipeline.reader import DataSet
 from training import checkpoint, parallel
-from training.config import config_digest, from_json, to_json
+from training.config_json import config_digest, from_json, to_json
 from training.loader import Loader
 from training.networks import build_adversary
 from training.telemetry import Telemetry
@@ -38,7 +38,7 @@ def work(job: dict[str, Any]) -> None:
     assert config.tracking_uri is not None
     run_uri = lake.join(config.storage, config.name)
     data_set = DataSet.open(config.data)
-    adversary = build_adversary(config, device)
+    adversary = build_adversary(config, device, context.get_local_world_size())
     clips = _resume(run_uri, adversary.tensors(), rank)
     adversary.set_iterations(clips // config.batch_clips)
     telemetry = None

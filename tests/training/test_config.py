@@ -12,11 +12,9 @@ from training.config import (
     GeneratorConfig,
     OptimiserConfig,
     TrainConfig,
-    config_digest,
-    from_json,
     resolve,
-    to_json,
 )
+from training.config_json import config_digest, from_json, to_json
 from training.presets import DEFAULT, PRESETS
 
 ENVIRONMENT = {
@@ -31,6 +29,7 @@ LEARNT = {
     "batch_clips": 16,
     "clip_frames": 6,
     "window_shards": 9,
+    "precision": "bfloat16",
     "generator.channels": 128,
     "generator.blocks": 4,
     "generator.grids": (1, 2),
@@ -60,7 +59,9 @@ OPERATIONAL = {
     "workers": 1,
     "worker_threads": 2,
     "micro_batch_clips": 2,
+    "sharding": "ddp",
     "recompute_blocks": True,
+    "compile_blocks": True,
     "prefetch_clips": 17,
     "log_every_clips": 1,
     "picture_every_clips": 1,
@@ -175,7 +176,7 @@ def without(name):
         (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
         (without("seed"), "config lacks seed"),
         (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
-        (document(schema=99), "schema 99; this version reads schemas 1 to 2"),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 3"),
         (without("schema"), "schema None"),
         (document(clips="800"), "config.clips is '800' (str)"),
         (document(clips=800.0), "config.clips is 800.0 (float)"),
@@ -192,7 +193,8 @@ def test_json_that_no_run_wrote_is_refused(broken, words):
 
 def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     old = document(schema=1)
-    del old["recompute_blocks"]
+    for name in ("recompute_blocks", "precision", "compile_blocks", "sharding"):
+        del old[name]
     for group, name in (
         ("generator", "patch_sizes"),
         ("discriminator", "clips_apart"),

@@ -9,13 +9,14 @@ import pytest
 from data_pipeline.door import UserError
 from tests.tiny import write_video
 from training import launch
-from training.config import config_digest, from_json
+from training.config_json import config_digest, from_json
 from training.presets import PRESETS
 from training.run import main
 
 # A new flag is a decision: it is written here, in the README where people need it, and kept.
 FLAGS = [
-    "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--data", "--device",
+    "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--compile-blocks",
+    "--data", "--device",
     "--discriminator.channels", "--discriminator.clips-apart", "--dry-run", "--generator.blocks",
     "--generator.channels", "--generator.grids", "--generator.masked-attention",
     "--generator.patch-sizes", "--json", "--keep-checkpoints", "--log-every-clips",
@@ -24,7 +25,7 @@ FLAGS = [
     "--optimiser.decays", "--optimiser.discriminator-learning-rate",
     "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
     "--optimiser.init-std", "--picture-every-clips",
-    "--prefetch-clips", "--recompute-blocks", "--seed", "--storage", "--tracking-uri",
+    "--precision", "--prefetch-clips", "--recompute-blocks", "--seed", "--sharding", "--storage", "--tracking-uri",
     "--window-shards", "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip
 

@@ -1,0 +1,101 @@
+"""How a run's config is written down: strict JSON with a schema version, and what it comes to.
+
+A file of an earlier schema reads as what it meant then. Loads without heavy libraries, as
+`config.py` does.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from data_pipeline.canonical import sha256_of_json
+from data_pipeline.door import UserError
+from training.config import TrainConfig
+from training.strict import build
+
+SCHEMA = 3
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The resolved config as plain JSON values, with its schema version."""
+    return {"schema": SCHEMA, **dataclasses.asdict(config)}
+
+
+def from_json(document: Mapping[str, Any]) -> TrainConfig:
+    """Read back what `to_json` wrote, now or in an earlier schema.
+
+    Raises:
+        UserError: a newer schema, or a key too many or too few.
+    """
+    values = dict(document)
+    schema = values.pop("schema", None)
+    filled = migrated(values, schema)
+    for since, added in _OPERATIONAL_SINCE.items():
+        if schema < since:
+            filled = {**added, **filled}
+    return build(TrainConfig, filled, "config")
+
+
+def migrated(values: Mapping[str, Any], schema: Any) -> dict[str, Any]:
+    """Fields of an earlier schema, with the learnt ones that it lacked as they were then.
+
+    Args:
+        values: fields, nested as in the config; all of them, or the learnt ones alone.
+        schema: that they were written in.
+
+    Raises:
+        UserError: there is no such schema, or it is newer than this version.
+    """
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise UserError(f"the config has schema {schema}; this version reads schemas 1 to {SCHEMA}")
+    filled = dict(values)
+    for since, added in _LEARNT_SINCE.items():
+        if schema < since:
+            filled = _with(filled, added)
+    return filled
+
+
+def _with(values: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with those that they lack, group by group."""
+    filled = {**added, **values}
+    for name, fields_ in added.items():
+        # A group that is no mapping is refused for what it is.
+        if isinstance(fields_, Mapping) and isinstance(values.get(name), Mapping):
+            filled[name] = {**fields_, **values[name]}
+    return filled
+
+
+# What runs did before there was a name for it, by the schema that first has the name.
+_LEARNT_SINCE: dict[int, dict[str, Any]] = {
+    2: {
+        "generator": {"patch_sizes": []},
+        "discriminator": {"clips_apart": True},
+        "loss": {"normalisation": "global"},
+    },
+    3: {"precision": "float32"},
+}
+_OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
+    2: {"recompute_blocks": False},
+    3: {"compile_blocks": False, "sharding": "fsdp"},
+}
+
+
+def config_digest(config: TrainConfig) -> str:
+    """sha256 over the learnt fields: with equal data, equal digests learn the same.
+
+    Of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest.
+    """
+    return sha256_of_json({"schema": SCHEMA, **learnt_fields(from_json(to_json(config)))})
+
+
+def learnt_fields(config: Any) -> dict[str, Any]:
+    """The learnt fields alone, nested as in the config."""
+    chosen: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            chosen[item.name] = learnt_fields(value)
+        elif item.metadata["learnt"]:
+            chosen[item.name] = list(value) if isinstance(value, tuple) else value
+    return chosen
