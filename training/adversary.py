@@ -198,10 +198,7 @@ class Adversary:
         return Filled(batch, self._run(self.generator, masked, batch.masks))
 
     def _run(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        """One forward pass; what comes out has the precision of what went in.
-
-        A context for each: autocast keeps rounded weights to its end, and they change in between.
-        """
+        """One forward pass; what comes out has the precision of what went in."""
         kind, wanted = inputs[0].device.type, self._autocast
         with torch.autocast(kind, wanted, enabled=wanted is not None):
             outputs: Tensor = network(*inputs)

@@ -175,7 +175,7 @@ class TrainConfig:
     recompute_blocks: bool = operational(False)
     """Compute each block again in the backward pass: less memory for a third more work."""
     compile_blocks: bool = operational(False)
-    """Compile the networks block by block (torch.compile); slow to start, needs a C++ compiler."""
+    """Compile the generator block by block (torch.compile): slow to start, needs a C++ compiler."""
     prefetch_clips: int = operational(16)
     """Clips that one worker reads ahead."""
     log_every_clips: int = operational(4_000)

@@ -1,11 +1,15 @@
 """Floating-point operations of the networks, by formula: two for a multiplication and its addition.
 
 Convolutions and matrix products count, nothing else does: the usual way, and that of torch's own
-counter (`torch.utils.flop_counter`). For model FLOP utilisation. T frames, H x W frame.
+counter (`torch.utils.flop_counter`). For model FLOP utilisation, also what a device reaches in a
+large product. T frames, H x W frame.
 """
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
+
+import torch
 
 from training.model.attention import patch_sizes_of
 from training.model.discriminator import Discriminator
@@ -58,6 +62,30 @@ def training_flops(
     frozen = 2 * sum(layers)
     filling = 3 * generator_flops(generator, frames, height, width) - first_of_generator
     return filling + learning + frozen
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, size: int = 8192) -> float:
+    """FLOPs per second of a large square matrix product, measured now: a device's real peak.
+
+    Args:
+        device: a GPU takes some hundredths of a second, a CPU many seconds at this size.
+        dtype: of the matrices.
+        size: of their sides.
+    """
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    times = 20
+    a @ b
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(times):
+        a @ b
+    _wait(device)
+    return times * 2 * size**3 / (time.perf_counter() - began)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _attention(generator: Generator, frames: int, height: int, width: int) -> Iterator[int]:

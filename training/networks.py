@@ -42,7 +42,7 @@ def build_adversary(config: TrainConfig, device: torch.device, node_ranks: int =
     generator.to(device)
     discriminator.to(device)
     if config.compile_blocks:
-        parallel.compile_blocks(generator, discriminator)
+        parallel.compile_blocks(generator)
     parallel.shard(generator, discriminator, device, config.sharding, node_ranks)
     loss, optimiser = config.loss, config.optimiser
     return Adversary(

@@ -34,13 +34,14 @@ def set_precision(precision: Precision) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
-def compile_blocks(generator: Generator, discriminator: Discriminator) -> None:
-    """Compile what is computed again and again, each on its own, before it is sharded.
+def compile_blocks(generator: Generator) -> None:
+    """Compile the parts of the generator, each on its own, before it is sharded.
 
-    Shapes of training never change, so one shape is compiled; names of weights stay.
+    Shapes of training never change, so one shape is compiled; names of weights stay. The
+    discriminator has nothing between its convolutions to fuse, and each layer, learning and frozen,
+    would be compiled apart.
     """
-    parts = generator.encoder, *generator.transformer, generator.decoder
-    for part in (*parts, *discriminator.spectral_layers()):
+    for part in (generator.encoder, *generator.transformer, generator.decoder):
         part.compile(dynamic=False)
 
 

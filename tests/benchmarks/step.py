@@ -5,7 +5,6 @@ python tests/benchmarks/step.py [--device cpu|cuda] [--json] [--rounds 3]
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -19,13 +18,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed pa
 
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.official_step import OfficialStep
+from training import parallel
 from training.adversary import Adversary
 from training.batch import Batch
-from training.flops import training_flops
+from training.flops import matmul_flops, training_flops
 from training.model.discriminator import Discriminator, initialise_vectors
 from training.model.generator import Generator, initialise
 from training.model.official import discriminator_to_official, generator_to_official
 
+_OFFICIAL, _TF32 = "official arithmetic, float32", "official arithmetic, TF32"
+_OURS = "training step"
+_BFLOAT16, _COMPILED = "training step, bfloat16", "training step, bfloat16, compiled"
+_CONVOLUTION = "convolution"
 _SAME = 2e-3  # the losses of both, relative; the weights are those of the start
 
 
@@ -45,70 +49,95 @@ def main() -> None:
 
 def figures(device: str, shape: tuple[int, int, int, int], rounds: int) -> Iterator[Figure]:
     """The same work, in turns: a shared machine is not equally fast for long."""
-    clips, frames, height, width = shape
+    clips = shape[0]
     batch = _batch(shape, device)
     adversary, official = _both(device, clips)
     _agree(adversary, official, batch)
+    yield from _speeds(device, shape, _timed(_ways(adversary, official, batch), device, rounds))
+    kept, again = (_peak_bytes(device, shape, recompute) / clips for recompute in (False, True))
+    yield Figure(
+        "peak memory per clip, blocks computed again", again / 2**30, "GiB",
+        f"all activations kept: {kept / 2**30:.3g} GiB", again / kept,
+    )  # fmt: skip
+    error = _error_of_bfloat16(adversary.generator, batch)
+    yield Figure(
+        "error of bfloat16 in what is predicted", error, "of its root mean square", "float32", error
+    )
+
+
+def _ways(
+    adversary: Adversary, official: OfficialStep, batch: Batch
+) -> dict[str, Callable[[], object]]:
+    """Everything that is timed: the official iteration, ours, and a convolution alone."""
+    device = batch.frames.device.type
+    clips = len(batch.frames)
+    rounded, _ = _both(device, clips, torch.bfloat16)
     ways: dict[str, Callable[[], object]] = {
-        "official": lambda: official(batch.frames, batch.masks),
-        "ours": lambda: adversary.learn(batch, 0),
-        "bfloat16": lambda: _in_bfloat16(adversary, batch, device),
-        "convolution": _convolution(device, clips * frames, height // 4, width // 4),
+        _OFFICIAL: lambda: official(batch.frames, batch.masks),
+        _OURS: lambda: adversary.learn(batch, 0),
+        _BFLOAT16: lambda: rounded.learn(batch, 0),
+        _CONVOLUTION: _convolution(batch),
     }
-    if device == "cuda":
-        ways["official, TF32"] = lambda: _with_tf32(ways["official"])
+    if device == "cuda":  # on a CPU compiling does not pay
+        compiled, _ = _both(device, clips, torch.bfloat16)
+        parallel.compile_blocks(compiled.generator)
+        ways |= {
+            _TF32: lambda: _with_tf32(ways[_OFFICIAL]),
+            _COMPILED: lambda: compiled.learn(batch, 0),
+        }
+    return ways
+
+
+def _timed(
+    ways: dict[str, Callable[[], object]], device: str, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each way, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, work in ways.items():
             taken = seconds_of(work, device)
             if number:  # the first round warms up
                 seconds[name].append(taken)
+    return seconds
+
+
+def _speeds(
+    device: str, shape: tuple[int, int, int, int], seconds: dict[str, list[float]]
+) -> Iterator[Figure]:
+    clips, frames, height, width = shape
     took = {name: statistics.median(values) for name, values in seconds.items()}
-    against = f"official arithmetic, float32: {took['official']:.3g} s"
-    flops = clips * training_flops(adversary.generator, adversary.discriminator, *shape[1:])
-    ceiling = _CONVOLUTION_FLOPS * clips * frames * (height // 4) * (width // 4)
-    ceiling /= took["convolution"]
-    yield Figure("training step", took["ours"], "s", against, _ratio(seconds, "ours", "official"))
-    yield Figure(
-        "training step, bfloat16",
-        took["bfloat16"],
-        "s",
-        against,
-        _ratio(seconds, "bfloat16", "official"),
-    )
-    yield Figure(
-        "clips per second, bfloat16", clips / took["bfloat16"], "clips/s",
-        f"official arithmetic, float32: {clips / took['official']:.3g} clips/s",
-        _ratio(seconds, "official", "bfloat16"),
-    )  # fmt: skip
+    with torch.device("meta"):
+        flops = clips * training_flops(Generator(), Discriminator(), *shape[1:])
+    against = f"official arithmetic, float32: {took[_OFFICIAL]:.3g} s"
+    fastest = _COMPILED if device == "cuda" else _BFLOAT16
+    for name in (_OURS, _BFLOAT16, _COMPILED):
+        if name in took:
+            yield Figure(name, took[name], "s", against, _ratio(seconds, name, _OFFICIAL))
+    for name in (_OFFICIAL, _TF32):
+        if name in took:
+            yield Figure(
+                f"clips per second of the {fastest}", clips / took[fastest], "clips/s",
+                f"{name}: {clips / took[name]:.3g} clips/s", _ratio(seconds, name, fastest),
+            )  # fmt: skip
     if device == "cuda":
+        peak = matmul_flops(torch.device(device), torch.bfloat16)
+        reached = flops / took[fastest]
         yield Figure(
-            "clips per second, bfloat16, against TF32", clips / took["bfloat16"], "clips/s",
-            f"official arithmetic, TF32: {clips / took['official, TF32']:.3g} clips/s",
-            _ratio(seconds, "official, TF32", "bfloat16"),
+            "model FLOP utilisation, bfloat16", reached / 1e12, "TFLOP/s",
+            f"a large bfloat16 matmul: {peak / 1e12:.4g} TFLOP/s", reached / peak,
         )  # fmt: skip
-        peak = _matmul_flops()
-        yield Figure(
-            "model FLOP utilisation, bfloat16", flops / took["bfloat16"] / 1e12, "TFLOP/s",
-            f"a large bfloat16 matmul: {peak / 1e12:.4g} TFLOP/s", flops / took["bfloat16"] / peak,
-        )  # fmt: skip
+    ceiling = _CONVOLUTION_FLOPS * clips * frames * (height // 4) * (width // 4)
+    ceiling /= took[_CONVOLUTION]
     yield Figure(
-        "FLOPs per second, float32", flops / took["ours"] / 1e9, "GFLOP/s",
+        "FLOPs per second, float32", flops / took[_OURS] / 1e9, "GFLOP/s",
         f"a 3x3 convolution, forward and backward: {ceiling / 1e9:.4g} GFLOP/s",
-        flops / took["ours"] / ceiling,
+        flops / took[_OURS] / ceiling,
     )  # fmt: skip
-    kept, again = (_peak_bytes(device, shape, recompute) / clips for recompute in (False, True))
-    yield Figure(
-        "peak memory per clip, blocks computed again", again / 2**30, "GiB",
-        f"all activations kept: {kept / 2**30:.3g} GiB", again / kept,
-    )  # fmt: skip
-    error = _error_of_bfloat16(adversary, batch, device)
-    yield Figure(
-        "error of bfloat16 in what is predicted", error, "of its root mean square", "float32", error
-    )
 
 
-def _both(device: str, clips: int) -> tuple[Adversary, OfficialStep]:
+def _both(
+    device: str, clips: int, autocast: torch.dtype | None = None
+) -> tuple[Adversary, OfficialStep]:
     """Ours and the transcription, of the same weights."""
     random = torch.Generator().manual_seed(0)
     generator, discriminator = Generator(), Discriminator(clips_apart=clips == 1)
@@ -129,6 +158,7 @@ def _both(device: str, clips: int) -> tuple[Adversary, OfficialStep]:
         ema_half_life_clips=10_000,
         batch_clips=clips,
         micro_batch_clips=clips,
+        autocast=autocast,
     )
     return adversary, official
 
@@ -179,22 +209,23 @@ def _peak_here(device: str, shape: tuple[int, int, int, int], recompute: bool) -
         torch.cuda.reset_peak_memory_stats()
         adversary.learn(batch, 0)
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _most_resident()
     adversary.learn(batch, 0)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return _most_resident() - before
 
 
-def _in_bfloat16(adversary: Adversary, batch: Batch, device: str) -> None:
-    with torch.autocast(device, dtype=torch.bfloat16):
-        adversary.learn(batch, 0)
+def _most_resident() -> int:
+    """Bytes; `getrusage` would count what the process was before it became this program."""
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in one)
+    return int(line.split()[1]) * 1024
 
 
 @torch.no_grad()
-def _error_of_bfloat16(adversary: Adversary, batch: Batch, device: str) -> float:
+def _error_of_bfloat16(generator: Generator, batch: Batch) -> float:
     given = batch.frames * (1 - batch.masks), batch.masks
-    exact = adversary.generator(*given)
-    with torch.autocast(device, dtype=torch.bfloat16):
-        rough = adversary.generator(*given)
+    exact = generator(*given)
+    with torch.autocast(batch.frames.device.type, dtype=torch.bfloat16):
+        rough = generator(*given)
     return float((rough.float() - exact).norm() / exact.norm())
 
 
@@ -202,10 +233,11 @@ _WIDTH = 256
 _CONVOLUTION_FLOPS = 3 * 2 * 9 * _WIDTH * _WIDTH  # a pixel, forward and backward
 
 
-def _convolution(device: str, frames: int, height: int, width: int) -> Callable[[], object]:
+def _convolution(batch: Batch) -> Callable[[], object]:
     """The network's commonest layer alone: what its convolutions can reach on this machine."""
-    layer = torch.nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, device=device)
-    x = torch.randn(frames, _WIDTH, height, width, device=device)
+    clips, frames, _, height, width = batch.frames.shape
+    layer = torch.nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1).to(batch.frames.device)
+    x = batch.frames.new_empty(clips * frames, _WIDTH, height // 4, width // 4).normal_()
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
 
     def work() -> None:
@@ -215,19 +247,14 @@ def _convolution(device: str, frames: int, height: int, width: int) -> Callable[
     return work
 
 
-def _matmul_flops(size: int = 8192, times: int = 20) -> float:
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    seconds_of(lambda: a @ b, "cuda")
-    return times * 2 * size**3 / seconds_of(lambda: [a @ b for _ in range(times)], "cuda")
-
-
 def _with_tf32(work: Callable[[], object]) -> None:
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    parallel.set_precision("tf32")
     try:
         work()
     finally:
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def seconds_of(work: Callable[[], object], device: str) -> float:

@@ -41,6 +41,7 @@ def small_adversary(
     decay_every_clips=0,
     local_counts=False,
     dtype=torch.float64,
+    autocast=None,
     spread=lambda _generator, _discriminator: None,
 ):
     """`spread` may shard the networks before the optimisers see them."""
@@ -58,6 +59,7 @@ def small_adversary(
         local_counts=local_counts,
         batch_clips=batch_clips,
         micro_batch_clips=micro_batch_clips,
+        autocast=autocast,
     )
 
 

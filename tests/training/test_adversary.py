@@ -1,6 +1,7 @@
 """Both networks learning together, in float64."""
 
 import copy
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -284,3 +285,25 @@ def test_what_tensors_holds_and_the_step_count_are_the_whole_state():
     loaded.set_iterations(2)
     learn(loaded, 2, first=2)
     assert furthest(loaded.tensors(), through.tensors())[0] == 0
+
+
+def test_bfloat16_rounds_what_is_computed_and_nothing_that_is_kept():
+    exact, rough = (
+        small_adversary(dtype=torch.float32, autocast=dtype) for dtype in (None, torch.bfloat16)
+    )
+    batch = random_batch(0, dtype=torch.float32)
+    wanted, found = exact.learn(batch, 0), rough.learn(batch, 0)
+    for name in (names.LOSS_HOLE, names.LOSS_VALID, names.LOSS_DISCRIMINATOR_REAL):
+        assert float(found[name]) == pytest.approx(float(wanted[name]), rel=2e-2)
+        assert float(found[name]) != float(wanted[name])
+    assert {one.dtype for one in rough.tensors().values()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
+def test_compiled_blocks_learn_the_same_under_the_same_names():
+    plain, compiled = (small_adversary(dtype=torch.float64) for _ in range(2))
+    parallel.compile_blocks(compiled.generator)
+    batch = random_batch(0)
+    assert furthest(compiled.learn(batch, 0), plain.learn(batch, 0))[0] < 1e-12
+    assert furthest(compiled.tensors(), plain.tensors())[0] < 1e-9

@@ -25,7 +25,8 @@ FLAGS = [
     "--optimiser.decays", "--optimiser.discriminator-learning-rate",
     "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
     "--optimiser.init-std", "--picture-every-clips",
-    "--precision", "--prefetch-clips", "--recompute-blocks", "--seed", "--sharding", "--storage", "--tracking-uri",
+    "--precision", "--prefetch-clips", "--recompute-blocks", "--seed", "--sharding", "--storage",
+    "--tracking-uri",
     "--window-shards", "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip
 
