@@ -1,5 +1,6 @@
-"""Several processes learn what one learns: sharded by FSDP2, over gloo, in float64."""
+"""Several processes learn what one learns, however they share the networks: gloo, float64."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,58 @@ from training.loader import share
 
 pytestmark = pytest.mark.distributed
 
-ITERATIONS = 3
-# Global batch, clips computed at a time. Three clips are uneven over two ranks; four over three
-# leave nothing but padding to the third. A share that is computed at once keeps its graph.
-CASES = {"four": (4, 1), "four, at once": (4, 4), "three": (3, 1), "four, recomputed": (4, 4)}
-# Some parameters have two rows: the third rank holds nothing of them.
-WORLDS = (2, 3)
+# Global batch, clips computed at a time, iterations. Three clips are uneven over two ranks; four
+# over three leave nothing but padding to the third. A share computed at once keeps its graph.
+CASES = {
+    "four": (4, 1, 10),
+    "four, at once": (4, 4, 3),
+    "three": (3, 1, 3),
+    "four, recomputed": (4, 4, 3),
+}
 
 
-def begun(case, *, sharded):
-    batch_clips, micro_batch_clips = CASES[case]
-    device = torch.device("cpu")
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Processes that learn together."""
+
+    world: int
+    sharding: str
+    node_ranks: tuple[int, ...] = ()
+    """Ranks of each rank's node."""
+
+    def __str__(self):
+        return f"{self.sharding} {self.world}"
+
+
+# Some parameters have two rows: the third rank holds nothing of them. The last has nodes of one
+# rank and of two, and so shards over one.
+GROUPS = (
+    Group(2, "fsdp"),
+    Group(2, "ddp"),
+    Group(3, "fsdp"),
+    Group(4, "fsdp"),
+    Group(4, "hsdp", (2, 2, 2, 2)),
+    Group(4, "ddp"),
+    Group(3, "hsdp", (1, 2, 2)),
+)
+
+
+def cases_of(group):
+    """All of them in the first groups; one says whether the others share the networks rightly."""
+    return CASES if group.sharding == "fsdp" and group.world < 4 else ["four"]
+
+
+def begun(case, group=None, rank=0):
+    batch_clips, micro_batch_clips, _ = CASES[case]
+
+    def spread(generator, discriminator):
+        if group is not None:
+            ranks = group.node_ranks[rank] if group.node_ranks else 0
+            cpu = torch.device("cpu")
+            parallel.shard(generator, discriminator, cpu, group.sharding, ranks)
+
     adversary = small_adversary(
-        micro_batch_clips=micro_batch_clips,
-        batch_clips=batch_clips,
-        spread=lambda *both: parallel.shard(*both, device) if sharded else None,
+        micro_batch_clips=micro_batch_clips, batch_clips=batch_clips, spread=spread
     )
     adversary.generator.recompute_blocks = case.endswith("recomputed")
     return adversary
@@ -39,7 +77,7 @@ def begun(case, *, sharded):
 
 def share_of(case, iteration, rank, world):
     """This rank's clips and weights, padded as the loader pads them."""
-    batch_clips, _ = CASES[case]
+    batch_clips, _, _ = CASES[case]
     whole = random_batch(iteration, clips=batch_clips)
     picked, weights = zip(*share(0, batch_clips, rank, world), strict=True)
     picked = list(picked)
@@ -49,9 +87,9 @@ def share_of(case, iteration, rank, world):
 
 def learnt(adversary, case, rank, world):
     """The losses of every iteration, summed over ranks: [iterations, losses]."""
-    batch_clips, _ = CASES[case]
+    batch_clips, _, iterations = CASES[case]
     losses = []
-    for i in range(ITERATIONS):
+    for i in range(iterations):
         shares = adversary.learn(share_of(case, i, rank, world), i * batch_clips)
         added = torch.stack([shares[name] for name in sorted(shares)]).detach().clone()
         losses.append(parallel.sum_over_ranks(added))
@@ -64,38 +102,39 @@ def whole(tensors):
 
 
 def run_rank(rank, port, root):
-    """What one of the processes does, in a group of two, then of three."""
+    """What one of the processes does, in one group after another."""
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
-    for world in WORLDS:
-        if rank < world:
-            group = dist.PrefixStore(f"world {world}", store)
-            dist.init_process_group("gloo", store=group, rank=rank, world_size=world)
-            run_in_group(rank, world, root)
+    for group in GROUPS:
+        if rank < group.world:
+            own = dist.PrefixStore(str(group), store)
+            dist.init_process_group("gloo", store=own, rank=rank, world_size=group.world)
+            run_in_group(rank, group, root)
             dist.barrier()
             dist.destroy_process_group()
 
 
-def run_in_group(rank, world, root):
-    """Rank 0 leaves whole tensors in `<root>/<world>`."""
-    folder = root / str(world)
+def run_in_group(rank, group, root):
+    """Rank 0 leaves whole tensors in `<root>/<group>`."""
+    folder = root / str(group)
 
     def keep(name, tensors):
         if rank == 0:
             save_file(tensors, folder / f"{name}.safetensors")
 
-    for case in CASES:
-        adversary = begun(case, sharded=True)
+    for case in cases_of(group):
+        adversary = begun(case, group, rank)
         assert all(isinstance(one, DTensor) for one in adversary.generator.parameters())
         assert all(isinstance(one, DTensor) for one in adversary.ema.values())
-        losses = learnt(adversary, case, rank, world)
+        losses = learnt(adversary, case, rank, group.world)
         keep(case, {**whole(adversary.tensors()), "losses": losses})
         if case == "four":
-            checkpoint.save(str(folder / "by several"), 12, adversary.tensors(), {"world": world})
-    if rank == world - 1:
+            state = {"world": group.world}
+            checkpoint.save(str(folder / "by several"), 12, adversary.tensors(), state)
+    if rank == 1:
         adversary.ema["decoder.6.weight"].to_local().fill_(torch.inf)
     assert parallel.not_finite(adversary.tensors()) == ["ema.decoder.6.weight"]
-    resumed = begun("four", sharded=True)
+    resumed = begun("four", group, rank)
     by_one = checkpoint.checkpoint_uri(str(root / "by one"), 12)
     checkpoint.opened(by_one).load(resumed.tensors())
     keep("resumed", whole(resumed.tensors()))
@@ -106,7 +145,7 @@ def alone():
     """Case -> whole tensors and losses after learning in one process."""
     results = {}
     for case in CASES:
-        adversary = begun(case, sharded=False)
+        adversary = begun(case)
         losses = learnt(adversary, case, 0, 1)
         results[case] = {**whole(adversary.tensors()), "losses": losses}
     return results
@@ -118,42 +157,46 @@ def root(tmp_path_factory, alone):
     root = tmp_path_factory.mktemp("parallel")
     tensors = {name: value for name, value in alone["four"].items() if name != "losses"}
     checkpoint.save(str(root / "by one"), 12, tensors, {"world": 1})
-    for world in WORLDS:
-        (root / str(world)).mkdir()
+    for group in GROUPS:
+        (root / str(group)).mkdir()
     # The store chooses a free port itself and keeps it: nobody can take it in between.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        multiprocessing.spawn(run_rank, (store.port, root), nprocs=max(WORLDS))
+        multiprocessing.spawn(
+            run_rank, (store.port, root), nprocs=max(group.world for group in GROUPS)
+        )
     return root
 
 
-@pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize("case", CASES)
-def test_several_processes_learn_what_one_learns(root, alone, case, world):
-    found = load_file(root / str(world) / f"{case}.safetensors")
-    assert found["losses"].shape == (ITERATIONS, 5)
+@pytest.mark.parametrize(
+    ("group", "case"), [(group, case) for group in GROUPS for case in cases_of(group)], ids=str
+)
+def test_several_processes_learn_what_one_learns(root, alone, case, group):
+    found = load_file(root / str(group) / f"{case}.safetensors")
+    assert found["losses"].shape == (CASES[case][2], 5)
     difference, name = furthest(found, alone[case])
     assert difference < 1e-12, name
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_checkpoint_of_several_processes_is_whole_in_one(root, world):
-    written = load_file(root / str(world) / "four.safetensors")
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_a_checkpoint_of_several_processes_is_whole_in_one(root, group):
+    written = load_file(root / str(group) / "four.safetensors")
     del written["losses"]
-    found, passed_over = checkpoint.newest(str(root / str(world) / "by several"))
+    found, passed_over = checkpoint.newest(str(root / str(group) / "by several"))
     assert passed_over == []
-    assert found.state()["world"] == world
-    assert len(list(Path(found.uri).glob("*.safetensors"))) == world
-    resumed = begun("four", sharded=False).tensors()
+    assert found.state()["world"] == group.world
+    if group.sharding == "fsdp":  # the others hold copies
+        assert len(list(Path(found.uri).glob("*.safetensors"))) == group.world
+    resumed = begun("four").tensors()
     found.load(resumed)
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_checkpoint_of_one_process_is_whole_in_several(root, alone, world):
-    resumed = load_file(root / str(world) / "resumed.safetensors")
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_a_checkpoint_of_one_process_is_whole_in_several(root, alone, group):
+    resumed = load_file(root / str(group) / "resumed.safetensors")
     written = {name: value for name, value in alone["four"].items() if name != "losses"}
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)
