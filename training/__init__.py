@@ -19,6 +19,7 @@
 | `parallel.py` | sharding, precision, compilation, applied to plain networks from outside |
 | `loader.py` | clips in order, a share for each rank |
 | `checkpoint.py` | sharded safetensors, a manifest of hashes written last |
+| `saver.py` | checkpoints written beside training, and which of them stay |
 | `telemetry.py` | what a person and MLflow see of a run |
 | `served.py` | the model file that MLflow runs; ships with `model/` inside a version |
 """

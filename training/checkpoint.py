@@ -15,14 +15,15 @@ import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
@@ -30,10 +31,12 @@ from torch.distributed.checkpoint.hf_storage import (
 
 from data_pipeline import lake
 from data_pipeline.canonical import canonical_json
-from data_pipeline.door import UserError
+from data_pipeline.door import Refused, UserError
 from training import parallel
 
 SCHEMA = 1
+T = TypeVar("T")
+
 MANIFEST = "manifest.json"
 STATE = "state.json"
 
@@ -47,6 +50,8 @@ class Checkpoint:
     """Clips seen by the generator."""
     files: Mapping[str, Mapping[str, Any]]
     """Name -> size in bytes and sha256."""
+    score: float | None = None
+    """How good it is, less is better; None = nobody said."""
 
     def problem(self) -> str | None:
         """What is wrong with the files, naming the first bad one; None when all hashes match."""
@@ -84,7 +89,19 @@ class Checkpoint:
             )
 
 
-def save(run_uri: str, clips: int, tensors: dict[str, Tensor], state: Mapping[str, Any]) -> str:
+class NotWritten(Refused):
+    """A checkpoint could not be written."""
+
+
+def save(
+    run_uri: str,
+    clips: int,
+    tensors: dict[str, Tensor],
+    state: Mapping[str, Any],
+    *,
+    score: float | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> str:
     """Write a checkpoint; every rank its own shard. Collective. Returns its URI.
 
     Args:
@@ -92,26 +109,72 @@ def save(run_uri: str, clips: int, tensors: dict[str, Tensor], state: Mapping[st
         clips: clips seen by the generator.
         tensors: by name, plain or sharded.
         state: JSON values that belong to it.
+        score: how good it is, less is better.
+        group: of all ranks, in which they agree; None = the default one.
+
+    Raises:
+        NotWritten: on every rank, naming the one that could not and why; there is no manifest then.
     """
     uri = checkpoint_uri(run_uri, clips)
     with tempfile.TemporaryDirectory(prefix="sttn-checkpoint-") as scratch, _known_warnings():
-        state_dict_saver.save(
-            tensors,
-            storage_writer=HuggingFaceStorageWriter(scratch, save_distributed=True),
-            no_dist=not dist.is_initialized(),
-        )
-        written = {}
-        for path in sorted(Path(scratch).glob("*.safetensors")):
-            lake.upload(path, lake.join(uri, path.name))
-            written[path.name] = _fingerprint(path)
-    files = {name: entry for rank in parallel.gathered(written) for name, entry in rank.items()}
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        document = canonical_json({**state, "clips": clips})
-        lake.write_bytes(lake.join(uri, STATE), document)
-        files[STATE] = {"size": len(document), "sha256": hashlib.sha256(document).hexdigest()}
-        manifest = canonical_json({"schema": SCHEMA, "clips": clips, "files": files})
-        lake.write_bytes(lake.join(uri, MANIFEST), manifest)
+        try:
+            state_dict_saver.save(
+                tensors,
+                storage_writer=HuggingFaceStorageWriter(scratch, save_distributed=True),
+                process_group=group,
+                no_dist=not dist.is_initialized(),
+            )
+        except CheckpointException as error:  # raised on every rank
+            why = "; ".join(f"rank {rank}: {one[0]}" for rank, one in error.failures.items())
+            raise NotWritten(f"{uri} was not written ({why})") from error
+        shards = _agreed(uri, lambda: _uploaded(Path(scratch), uri), group)
+    files = {name: entry for shard in shards for name, entry in shard.items()}
+
+    def finish() -> None:
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            _write_manifest(uri, clips, files, state, score)
+
+    _agreed(uri, finish, group)
     return uri
+
+
+def _uploaded(folder: Path, uri: str) -> dict[str, dict[str, Any]]:
+    """Bring this rank's files to where the checkpoint lies; returns name -> size and sha256."""
+    written = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        lake.upload(path, lake.join(uri, path.name))
+        written[path.name] = _fingerprint(path)
+    return written
+
+
+def _write_manifest(
+    uri: str,
+    clips: int,
+    files: Mapping[str, Mapping[str, Any]],
+    state: Mapping[str, Any],
+    score: float | None,
+) -> None:
+    document = canonical_json({**state, "clips": clips})
+    lake.write_bytes(lake.join(uri, STATE), document)
+    fingerprint = {"size": len(document), "sha256": hashlib.sha256(document).hexdigest()}
+    manifest = {"schema": SCHEMA, "clips": clips, "files": {**files, STATE: fingerprint}}
+    if score is not None:
+        manifest["score"] = score
+    lake.write_bytes(lake.join(uri, MANIFEST), canonical_json(manifest))
+
+
+def _agreed(uri: str, step: Callable[[], T], group: dist.ProcessGroup | None) -> list[T]:
+    """What a step gives on every rank; what goes wrong on one is raised on all. Collective."""
+    own: tuple[T | None, str]
+    try:
+        own = step(), ""
+    except Exception as error:  # whatever it is, the other ranks wait for word of it
+        own = None, f"{type(error).__name__}: {error}"
+    outcomes = parallel.gathered(own, group)
+    wrong = [f"rank {rank}: {said}" for rank, (_, said) in enumerate(outcomes) if said]
+    if wrong:
+        raise NotWritten(f"{uri} was not written ({'; '.join(wrong)})")
+    return [cast(T, value) for value, _ in outcomes]
 
 
 def checkpoint_uri(run_uri: str, clips: int) -> str:
@@ -135,11 +198,12 @@ def opened(uri: str) -> Checkpoint:
             name: {"size": entry["size"], "sha256": entry["sha256"]}
             for name, entry in document["files"].items()
         }
+        score = document.get("score")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{manifest} is damaged: it is not what was written") from error
     if schema != SCHEMA:
         raise UserError(f"{uri} has schema {schema}; this version reads {SCHEMA}")
-    return Checkpoint(uri, clips, files)
+    return Checkpoint(uri, clips, files, score)
 
 
 def newest(run_uri: str) -> tuple[Checkpoint | None, list[str]]:
@@ -161,12 +225,41 @@ def newest(run_uri: str) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
-def prune(run_uri: str, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints; the manifest of each goes first."""
+def kept(scores: Mapping[int, float | None], newest: int, every: int) -> set[int]:
+    """Which checkpoints of a run stay: the newest, the best, and some of all times.
+
+    Args:
+        scores: clips -> how good, less is better; None counts for nothing.
+        newest: how many of the newest.
+        every: clips; the first at or after each multiple stays. 0 = none for that.
+
+    Returns:
+        Clips.
+    """
+    clips = sorted(scores)
+    stay = set(clips[-newest:])
+    known = [(score, one) for one, score in scores.items() if score is not None]
+    if known:
+        stay.add(min(known)[1])
+    if every:
+        firsts: dict[int, int] = {}
+        for one in clips:
+            firsts.setdefault(one // every, one)
+        stay |= {one for multiple, one in firsts.items() if multiple}
+    return stay
+
+
+def prune(run_uri: str, newest: int, every: int = 0) -> None:
+    """Delete the checkpoints that need not stay (`kept`); the manifest of each goes first."""
     root = lake.join(run_uri, "checkpoints")
     names = lake.list_files(root)
     complete = sorted(name.split("/")[0] for name in names if name.endswith("/" + MANIFEST))
-    for directory in complete[:-keep]:
+    known = {}
+    for directory in complete:
+        with contextlib.suppress(UserError):  # a damaged one is left for somebody to look at
+            known[directory] = opened(lake.join(root, directory))
+    stay = kept({one.clips: one.score for one in known.values()}, newest, every)
+    for directory in (name for name, one in known.items() if one.clips not in stay):
         doomed = [
             name.removeprefix(directory + "/") for name in names if name.startswith(directory + "/")
         ]

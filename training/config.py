@@ -185,7 +185,9 @@ class TrainConfig:
     checkpoint_every_clips: int = operational(80_000)
     """Clips between two checkpoints; rounded up to whole iterations."""
     keep_checkpoints: int = operational(3)
-    """Newest checkpoints kept."""
+    """Newest checkpoints kept, beside the one of the least hole loss."""
+    keep_every_clips: int = operational(0)
+    """Clips; the first checkpoint at or after each multiple is kept for ever. 0 = none for that."""
     worker_failures: int = operational(3)
     """Failures of workers after which the run is given up."""
 

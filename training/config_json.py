@@ -77,7 +77,7 @@ _LEARNT_SINCE: dict[int, dict[str, Any]] = {
 }
 _OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
     2: {"recompute_blocks": False},
-    3: {"compile_blocks": False, "sharding": "fsdp"},
+    3: {"compile_blocks": False, "keep_every_clips": 0, "sharding": "fsdp"},
 }
 
 

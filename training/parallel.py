@@ -140,10 +140,18 @@ def from_rank_zero(value: T | None) -> T:
     return box[0]
 
 
-def gathered(value: T) -> list[T]:
-    """Every rank's value, on every rank, in rank order."""
+def second_group() -> dist.ProcessGroup | None:
+    """All ranks once more, over gloo: for a thread that agrees while the main one learns.
+
+    Collective; None in one process.
+    """
+    return dist.new_group(backend="gloo") if dist.is_initialized() else None
+
+
+def gathered(value: T, group: dist.ProcessGroup | None = None) -> list[T]:
+    """Every rank's value, on every rank, in rank order; group: None = the default one."""
     if not dist.is_initialized():
         return [value]
     values: list[T | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group)
     return [one for one in values if one is not None]

@@ -1,7 +1,7 @@
 """Owns time: clips seen, intervals, the end. The loop says by name what happens and when."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ from torch import Tensor
 
 from data_pipeline.clips import Clip, evaluation_clips
 from data_pipeline.reader import DataSet, read_clip
-from training import checkpoint, parallel
+from mlops import names
+from training import parallel
 from training.adversary import Adversary
 from training.batch import Batch
 from training.config import TrainConfig
 from training.loader import share
 from training.networks import build_generator
+from training.saver import Saver
 from training.telemetry import Telemetry, before_and_after
 
 
@@ -35,7 +37,8 @@ def train(
     batches: Iterator[Batch],
     *,
     clips: int,
-    run_uri: str,
+    saver: Saver,
+    leaving: Callable[[], frozenset[str]],
     state: Mapping[str, Any],
     data_set: DataSet,
     device: torch.device,
@@ -48,7 +51,8 @@ def train(
         adversary: what learns, as it was after `clips`.
         batches: this rank's shares, the first at position `clips`.
         clips: clips seen so far.
-        run_uri: `<storage>/<run>`.
+        saver: of this rank.
+        leaving: nodes that are about to go away, the same on all ranks. Collective.
         state: JSON values written with every checkpoint.
         data_set: for the picture.
         device: where the networks are.
@@ -56,6 +60,7 @@ def train(
     """
     interval: list[Iteration] = []
     waited_s = 0.0  # of the interval
+    left: frozenset[str] = frozenset()  # nodes whose leaving a checkpoint has been written for
     if clips == 0:
         _picture(config, adversary, data_set, telemetry, clips)
     while clips < config.clips:
@@ -68,7 +73,8 @@ def train(
         interval.append(Iteration(before, losses, dict(adversary.gradient_squares)))
 
         done = clips >= config.clips
-        keep = done or _due(before, clips, config.checkpoint_every_clips)
+        going = leaving() - left
+        keep = done or bool(going) or _due(before, clips, config.checkpoint_every_clips)
         log = done or _due(before, clips, config.log_every_clips)
         if keep or log:
             means = _means(interval, config.batch_clips)
@@ -80,9 +86,11 @@ def train(
             _picture(config, adversary, data_set, telemetry, clips)
         if keep:
             _refuse_broken(adversary, clips)
-            checkpoint.save(run_uri, clips, adversary.tensors(), state)
-            if telemetry is not None:
-                checkpoint.prune(run_uri, config.keep_checkpoints)
+            saver.save(clips, adversary.tensors(), state, score=means[names.LOSS_HOLE])
+        if going:
+            saver.finish()  # what is still being written when the node goes is lost
+            left |= going
+    saver.finish()
 
 
 def _due(before: int, now: int, every: int) -> bool:
@@ -99,19 +107,19 @@ def _means(interval: Sequence[Iteration], batch_clips: int) -> dict[str, float]:
         FloatingPointError: a loss or a gradient is not finite; nothing after the last checkpoint is
             kept.
     """
-    names = sorted(interval[0].losses)
-    shares = torch.stack([torch.stack([one.losses[name] for name in names]) for one in interval])
+    known = sorted(interval[0].losses)
+    shares = torch.stack([torch.stack([one.losses[name] for name in known]) for one in interval])
     squares = torch.stack([torch.stack(list(one.gradient_squares.values())) for one in interval])
     own = torch.cat([shares.double(), squares], dim=1)  # [iterations, losses and networks]
     total = parallel.sum_over_ranks(own.sum(dim=0))
     if not torch.isfinite(total).all():
-        terms = [*names, *(f"gradient of the {name}" for name in interval[0].gradient_squares)]
+        terms = [*known, *(f"gradient of the {name}" for name in interval[0].gradient_squares)]
         raise FloatingPointError(
             f"{_first_broken(interval, own, terms, batch_clips)}; the last checkpoint is good: "
             "lower the learning rates and resume"
         )
-    means = (total[: len(names)] / len(interval)).tolist()
-    return dict(zip(names, means, strict=True))
+    means = (total[: len(known)] / len(interval)).tolist()
+    return dict(zip(known, means, strict=True))
 
 
 def _first_broken(

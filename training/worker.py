@@ -14,6 +14,7 @@ from training import checkpoint, parallel
 from training.config_json import config_digest, from_json, to_json
 from training.loader import Loader
 from training.networks import build_adversary
+from training.saver import Saver
 from training.telemetry import Telemetry
 from training.trainer import train
 
@@ -45,22 +46,27 @@ def work(job: dict[str, Any]) -> None:
     if rank == 0:
         telemetry = Telemetry(config.tracking_uri, job["run_id"], job["board"], clips)
     order = clip_order(data_set, SPLIT, config.seed, config.clip_frames, config.window_shards)
-    with Loader(
-        data_set,
-        SPLIT,
-        order,
-        batch_clips=config.batch_clips,
-        rank=rank,
-        world=world,
-        position=clips,
-        prefetch_clips=config.prefetch_clips,
-    ) as batches:
+    keep = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
+    with (
+        Saver(run_uri, **keep, leader=rank == 0) as saver,
+        Loader(
+            data_set,
+            SPLIT,
+            order,
+            batch_clips=config.batch_clips,
+            rank=rank,
+            world=world,
+            position=clips,
+            prefetch_clips=config.prefetch_clips,
+        ) as batches,
+    ):
         train(
             config,
             adversary,
             iter(batches),
             clips=clips,
-            run_uri=run_uri,
+            saver=saver,
+            leaving=_leaving,
             state={
                 "config": to_json(config),
                 "config_digest": config_digest(config),
@@ -73,6 +79,12 @@ def work(job: dict[str, Any]) -> None:
             device=device,
             telemetry=telemetry,
         )
+
+
+def _leaving() -> frozenset[str]:
+    """Nodes of this group that were told to go (a drain, a reclaimed machine). Collective."""
+    info = ray.train.get_preemption_info()
+    return frozenset(info.preempted_node_ids) if info else frozenset()
 
 
 def _resume(run_uri: str, tensors: dict[str, torch.Tensor], rank: int) -> int:

@@ -67,6 +67,7 @@ OPERATIONAL = {
     "picture_every_clips": 1,
     "checkpoint_every_clips": 1,
     "keep_checkpoints": 4,
+    "keep_every_clips": 100,
     "worker_failures": 0,
 }
 
@@ -193,7 +194,7 @@ def test_json_that_no_run_wrote_is_refused(broken, words):
 
 def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     old = document(schema=1)
-    for name in ("recompute_blocks", "precision", "compile_blocks", "sharding"):
+    for name in ("recompute_blocks", "precision", "compile_blocks", "keep_every_clips", "sharding"):
         del old[name]
     for group, name in (
         ("generator", "patch_sizes"),

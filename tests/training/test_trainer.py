@@ -18,6 +18,7 @@ from training.config import OptimiserConfig
 from training.loader import Loader
 from training.networks import build_adversary, build_generator
 from training.presets import PRESETS
+from training.saver import Saver
 from training.telemetry import before_and_after
 from training.trainer import train
 
@@ -56,7 +57,13 @@ def run(data_set, tmp_path):
     """Begin a run, or go on with it, to a number of clips; returns (adversary, notes)."""
 
     def to(
-        clips, *, name="run", change=lambda batch, _position: batch, data_set=data_set, **fields
+        clips,
+        *,
+        name="run",
+        change=lambda batch, _position: batch,
+        leaving=frozenset,
+        data_set=data_set,
+        **fields,
     ):
         config = dataclasses.replace(CONFIG, clips=clips, **fields)
         uri = str(tmp_path / name)
@@ -70,14 +77,19 @@ def run(data_set, tmp_path):
         order = clip_order(data_set, "train", config.seed, config.clip_frames, 2)
         notes = Notes()
         settings = {"batch_clips": config.batch_clips, "rank": 0, "world": 1, "prefetch_clips": 1}
-        with Loader(data_set, "train", order, position=seen, **settings) as batches:
+        kept = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
+        with (
+            Saver(uri, **kept, leader=True) as saver,
+            Loader(data_set, "train", order, position=seen, **settings) as batches,
+        ):
             positions = range(seen, 10**6, config.batch_clips)
             train(
                 config,
                 adversary,
                 map(change, batches, positions),
                 clips=seen,
-                run_uri=uri,
+                saver=saver,
+                leaving=leaving,
                 state={},
                 data_set=data_set,
                 device=torch.device("cpu"),
@@ -193,3 +205,20 @@ def test_a_step_that_breaks_the_weights_stops_the_run_before_they_are_kept(run, 
     finally:
         hook.remove()
     assert checkpoints(tmp_path) == [8]
+
+
+def test_a_node_that_is_about_to_leave_brings_a_checkpoint_forward_once(run, tmp_path):
+    told = iter([frozenset()] * 2 + [frozenset({"a"})] * 2 + [frozenset({"a", "b"})] * 100)
+    run(32, checkpoint_every_clips=1000, keep_checkpoints=9, leaving=lambda: next(told))
+    assert checkpoints(tmp_path) == [12, 20, 32]
+
+
+def test_the_checkpoint_of_the_least_hole_loss_stays(run, tmp_path):
+    brightness = {8: 0.0}  # of the truth, and so of the loss
+
+    def change(batch, position):
+        factor = brightness.get(position, 1.0)
+        return Batch(batch.frames * factor, batch.masks, batch.weights)
+
+    run(32, change=change, checkpoint_every_clips=4, log_every_clips=4, keep_checkpoints=1)
+    assert checkpoints(tmp_path) == [12, 32]
