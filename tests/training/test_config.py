@@ -320,3 +320,13 @@ def test_what_is_named_nowhere_is_asked_for_with_flag_and_variable():
     message = str(caught.value)
     assert "--data (or STTN_DATA), --tracking-uri (or MLFLOW_TRACKING_URI)" in message
     assert "--storage" not in message
+
+
+@pytest.mark.parametrize("clips", [64, 128, 256, 512])
+def test_large_presets_keep_the_papers_clips_and_scale_its_rates(clips):
+    large, paper = PRESETS[f"youtube-vos-large-{clips}".removesuffix("-64")], PRESETS[DEFAULT]
+    assert large.batch_clips == large.workers == clips
+    assert 0 <= large.clips - paper.clips < clips
+    rates = large.optimiser.generator_learning_rate, large.optimiser.discriminator_learning_rate
+    assert rates == pytest.approx([1e-4 * (clips / 8) ** 0.5] * 2)
+    assert large.optimiser.decay_every_clips == paper.optimiser.decay_every_clips

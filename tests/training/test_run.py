@@ -16,18 +16,16 @@ from training.run import main
 # A new flag is a decision: it is written here, in the README where people need it, and kept.
 FLAGS = [
     "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--compile-blocks",
-    "--data", "--device",
-    "--discriminator.channels", "--discriminator.clips-apart", "--dry-run", "--generator.blocks",
-    "--generator.channels", "--generator.grids", "--generator.masked-attention",
-    "--generator.patch-sizes", "--json", "--keep-checkpoints", "--keep-every-clips",
-    "--log-every-clips", "--loss.adversarial", "--loss.hole", "--loss.normalisation",
-    "--loss.valid", "--micro-batch-clips", "--name", "--optimiser.betas", "--optimiser.decay-every-clips",
-    "--optimiser.decays", "--optimiser.discriminator-learning-rate",
-    "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
-    "--optimiser.init-std", "--picture-every-clips",
+    "--data", "--device", "--discriminator.channels", "--discriminator.clips-apart", "--dry-run",
+    "--generator.blocks", "--generator.channels", "--generator.grids",
+    "--generator.masked-attention", "--generator.patch-sizes", "--json", "--keep-checkpoints",
+    "--keep-every-clips", "--log-every-clips", "--loss.adversarial", "--loss.hole",
+    "--loss.normalisation", "--loss.valid", "--micro-batch-clips", "--name", "--optimiser.betas",
+    "--optimiser.decay-every-clips", "--optimiser.decays",
+    "--optimiser.discriminator-learning-rate", "--optimiser.ema-half-life-clips",
+    "--optimiser.generator-learning-rate", "--optimiser.init-std", "--picture-every-clips",
     "--precision", "--prefetch-clips", "--recompute-blocks", "--seed", "--sharding", "--storage",
-    "--tracking-uri",
-    "--window-shards", "--worker-failures", "--worker-threads", "--workers",
+    "--tracking-uri", "--window-shards", "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip
 
 
@@ -150,7 +148,9 @@ def test_flags_are_these(capsys, monkeypatch):
     text = capsys.readouterr().out
     found = set(re.findall(r"--[a-z][a-z.-]*", re.sub(r"--no-[a-z-]+|--\w+\.no-[a-z-]+", "", text)))
     assert sorted(found - {"--help"}) == FLAGS
-    assert "PRESET is one of davis, demo, smoke, youtube-vos" in " ".join(text.split())
+    assert "PRESET is one of davis, demo, smoke, youtube-vos, youtube-vos-large," in " ".join(
+        text.split()
+    )
     assert "Clips of one iteration over all workers" in text
 
 
