@@ -5,6 +5,7 @@ the same code runs in one process.
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
@@ -69,6 +70,8 @@ def shard(
         return
     mesh = _mesh(device, sharding, node_ranks)
     again = sharding != "ddp"  # a copy is whole already
+    # Nobody writes into what a network returns.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     for block in (*generator.transformer, generator, *discriminator.spectral_layers()):
         fully_shard(block, mesh=mesh, reshard_after_forward=again)
     fully_shard(discriminator, mesh=mesh, reshard_after_forward=again)
