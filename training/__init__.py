@@ -8,6 +8,9 @@
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
 | `config_json.py` | how a config is written down, in this schema and earlier ones |
 | `launch.py` | what the driver does: open the run, start workers, register |
+| `record.py` | what is written down when a run begins, and refuses another under its name |
+| `start.py` | weights to begin with: a registered version or a checkpoint |
+| `workers.py` | starts the workers by Ray Train, shows how far they are |
 | `strict.py` | JSON back to a config, refusing what does not fit |
 | `worker.py` | what one Ray worker does |
 | `networks.py`, `batch.py` | from a config to the networks; from pixels to tensors |

@@ -249,22 +249,23 @@ def kept(scores: Mapping[int, float | None], newest: int, every: int) -> set[int
     return stay
 
 
+def complete(run_uri: str) -> dict[int, str]:
+    """Clips -> URI of every checkpoint of a run that has a manifest."""
+    root = lake.join(run_uri, "checkpoints")
+    found = [name.split("/")[0] for name in lake.list_files(root) if name.endswith("/" + MANIFEST)]
+    return {int(name.removeprefix("clips-")): lake.join(root, name) for name in sorted(found)}
+
+
 def prune(run_uri: str, newest: int, every: int = 0) -> None:
     """Delete the checkpoints that need not stay (`kept`); the manifest of each goes first."""
-    root = lake.join(run_uri, "checkpoints")
-    names = lake.list_files(root)
-    complete = sorted(name.split("/")[0] for name in names if name.endswith("/" + MANIFEST))
     known = {}
-    for directory in complete:
+    for uri in complete(run_uri).values():
         with contextlib.suppress(UserError):  # a damaged one is left for somebody to look at
-            known[directory] = opened(lake.join(root, directory))
+            known[uri] = opened(uri)
     stay = kept({one.clips: one.score for one in known.values()}, newest, every)
-    for directory in (name for name, one in known.items() if one.clips not in stay):
-        doomed = [
-            name.removeprefix(directory + "/") for name in names if name.startswith(directory + "/")
-        ]
-        ordered = sorted(doomed, key=lambda one: one != MANIFEST)
-        lake.remove_files(lake.join(root, directory), ordered)
+    for uri in (uri for uri, one in known.items() if one.clips not in stay):
+        ordered = sorted(lake.list_files(uri), key=lambda one: one != MANIFEST)
+        lake.remove_files(uri, ordered)
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -143,6 +143,8 @@ class TrainConfig:
     clips: int = operational(4_000_000)
     """Clips to train to, counted from the start of the run; a multiple of batch_clips."""
 
+    init: str | None = learnt(None)
+    """Weights to begin with, models:/NAME@ALIAS or a checkpoint; default: drawn from the seed."""
     seed: int = learnt(0)
     """Seed of the initial weights and of the order of clips."""
     batch_clips: int = learnt(8)
@@ -166,6 +168,8 @@ class TrainConfig:
     """Where the workers compute; cuda = one GPU for each worker."""
     workers: int = operational(8)
     """Worker processes, at most one for each clip of the global batch."""
+    min_workers: int = operational(0)
+    """Workers that are enough to go on with when no more can be had; 0 = all."""
     sharding: Literal["fsdp", "hsdp", "ddp"] = operational("fsdp")
     """Weights: shared by all workers, shared within a node and copied across, or copied to each."""
     worker_threads: int = operational(1)
@@ -188,6 +192,10 @@ class TrainConfig:
     """Newest checkpoints kept, beside the one of the least hole loss."""
     keep_every_clips: int = operational(0)
     """Clips; the first checkpoint at or after each multiple is kept for ever. 0 = none for that."""
+    register_every_clips: int = operational(0)
+    """Clips between two registrations while training goes on; 0 = at the end only."""
+    allow_new_data: bool = operational(False)
+    """Go on with a run although its data set is another one now."""
     worker_failures: int = operational(3)
     """Failures of workers after which the run is given up."""
 
@@ -196,8 +204,14 @@ class TrainConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
-        if self.worker_failures < 0:
-            raise UserError(f"--worker-failures is {self.worker_failures}; it must be 0 or more")
+        for name in _AT_LEAST_ZERO:
+            if getattr(self, name) < 0:
+                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be 0 or more")
+        if self.min_workers > self.workers:
+            raise UserError(
+                f"--min-workers {self.min_workers} is more than --workers {self.workers}: give the "
+                "least first, the most second"
+            )
         if not self.name or set(self.name) - _NAME_CHARACTERS or self.name[0] in "-.":
             raise UserError(
                 f"--name is {self.name!r}; use letters, digits, '-', '_' and '.' only, and begin "
@@ -223,6 +237,7 @@ _AT_LEAST_ONE = (
     "micro_batch_clips", "prefetch_clips", "log_every_clips", "picture_every_clips",
     "checkpoint_every_clips", "keep_checkpoints",
 )  # fmt: skip
+_AT_LEAST_ZERO = ("min_workers", "keep_every_clips", "register_every_clips", "worker_failures")
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 

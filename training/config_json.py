@@ -73,11 +73,18 @@ _LEARNT_SINCE: dict[int, dict[str, Any]] = {
         "discriminator": {"clips_apart": True},
         "loss": {"normalisation": "global"},
     },
-    3: {"precision": "float32"},
+    3: {"init": None, "precision": "float32"},
 }
 _OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
     2: {"recompute_blocks": False},
-    3: {"compile_blocks": False, "keep_every_clips": 0, "sharding": "fsdp"},
+    3: {
+        "allow_new_data": False,
+        "compile_blocks": False,
+        "keep_every_clips": 0,
+        "min_workers": 0,
+        "register_every_clips": 0,
+        "sharding": "fsdp",
+    },
 }
 
 

@@ -1,41 +1,30 @@
 """What the driver does: open the run, start the workers, register what they learnt."""
 
-import json
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
 
-import ray
 from mlflow.exceptions import MlflowException
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from data_pipeline import lake
-from data_pipeline.canonical import canonical_json
 from data_pipeline.clips import clip_order
 from data_pipeline.door import Refused, UserError, say
-from data_pipeline.progress import progress
+from data_pipeline.lease import lease
 from data_pipeline.provenance import commit
 from data_pipeline.reader import DataSet
-from data_pipeline.session import ray_session
 from mlops import names, tracking
 from mlops.registry import Version
-from training import checkpoint
+from training import checkpoint, record, start
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
-from training.config_json import config_digest, learnt_fields, migrated, to_json
+from training.config_json import config_digest, learnt_fields, to_json
 from training.export import export, learnt_sha256, whole_networks
 from training.model.generator import check_size
-from training.telemetry import Board
-from training.worker import SPLIT, work
+from training.record import Record
+from training.worker import SPLIT, Job
+from training.workers import run_workers
 
-SCHEMA = 1  # of run.json
-RUN_FILE = "run.json"
-_POLL_S = 1.0
+_LEASE_S = 60.0  # a store may be silent that long; a dead run on another host is waited for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +44,76 @@ def launch(config: TrainConfig) -> Outcome:
 
     Raises:
         UserError: the data set does not fit, or the run was begun otherwise.
-        Refused: the workers failed more often than allowed.
+        Refused: the workers failed more often than allowed, or somebody else trains this run.
     """
     data_set = _checked_data(config)
     assert config.tracking_uri is not None
     run_uri = lake.join(str(config.storage), config.name)
     tracking.local_store_ready(config.tracking_uri)
-    run_id = _open_run(config, run_uri, data_set)
-    reached = _reached(run_uri)
-    try:
-        if reached is None or reached.clips < config.clips:
-            _train(config, run_id, reached.clips if reached else 0)
+    with lease(lake.join(run_uri, "lease"), what=f"run {config.name!r}", seconds=_LEASE_S):
+        begun = _open_run(config, run_uri, data_set)
+        with _ended(config.tracking_uri, begun.run_id):
             reached = _reached(run_uri)
-        assert reached is not None
-        if reached.clips > config.clips:
-            say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
-        version = export(
-            reached,
-            config,
-            tracking_uri=config.tracking_uri,
-            commit=reached.state()["commit"],
-            model=names.MODEL,
-        )
-        sha256 = learnt_sha256(whole_networks(reached, config))
-    except BaseException:
-        tracking.finish(config.tracking_uri, run_id, "FAILED")
-        raise
-    tracking.finish(config.tracking_uri, run_id)
+            if reached is None or reached.clips < config.clips:
+                job = Job(to_json(config), begun.run_id, commit(), begun.init)
+                registering = Registering(config, run_uri)
+                run_workers(config, job, reached.clips if reached else 0, registering.look)
+                reached = _reached(run_uri)
+            assert reached is not None
+            if reached.clips > config.clips:
+                say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
+            version = _export(reached, config)
+            sha256 = learnt_sha256(whole_networks(reached, config))
     return Outcome(reached, version, sha256)
+
+
+class Registering:
+    """Registers checkpoints while the run goes on, every so many clips."""
+
+    def __init__(self, config: TrainConfig, run_uri: str) -> None:
+        self._config, self._run_uri = config, run_uri
+        self._seen = self._newest()
+
+    def look(self) -> None:
+        """Register the newest checkpoint when it is time; what fails is said and tried again."""
+        every = self._config.register_every_clips
+        if not every:
+            return
+        newest = self._newest()
+        if newest // every == self._seen // every:
+            return
+        uri = checkpoint.checkpoint_uri(self._run_uri, newest)
+        try:
+            version = _export(checkpoint.opened(uri), self._config)
+        except (UserError, Refused, MlflowException, OSError) as error:
+            say(f"checkpoint at {newest} clips was not registered: {error}")
+            return
+        say(f"{newest} clips: registered as {version.uri} (@{names.CANDIDATE})")
+        self._seen = newest
+
+    def _newest(self) -> int:
+        return max(checkpoint.complete(self._run_uri), default=0)
+
+
+def _export(reached: Checkpoint, config: TrainConfig) -> Version:
+    return export(
+        reached,
+        config,
+        tracking_uri=str(config.tracking_uri),
+        commit=reached.state()["commit"],
+        model=names.MODEL,
+    )
+
+
+@contextmanager
+def _ended(tracking_uri: str, run_id: str) -> Iterator[None]:
+    """End the MLflow run as what happens in the block says."""
+    try:
+        yield
+    except BaseException:
+        tracking.finish(tracking_uri, run_id, "FAILED")
+        raise
+    tracking.finish(tracking_uri, run_id)
 
 
 def _checked_data(config: TrainConfig) -> DataSet:
@@ -97,57 +128,43 @@ def _checked_data(config: TrainConfig) -> DataSet:
     return data_set
 
 
-def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> str:
-    """The MLflow run id of this run, made once and kept beside its checkpoints."""
+def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
+    """The record of this run, made once; its MLflow run is going on then."""
     uri = str(config.tracking_uri)
-    file = lake.join(run_uri, RUN_FILE)
     tags = {
         names.RUN_NAME: config.name,
         names.COMMIT: commit(),
         names.CONFIG_DIGEST: config_digest(config),
     }
-    if lake.exists(file):
-        begun = json.loads(lake.read_bytes(file))
-        _refuse_another(begun, config, data_set)
-        run_id = str(begun["run_id"])
+    begun = record.read(run_uri)
+    if begun is not None:
+        record.refuse_another(begun, config, data_set.digest)
         try:
-            return tracking.ensure_run(
-                uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags, run_id=run_id
+            tracking.ensure_run(
+                uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags, run_id=begun.run_id
             )
         except MlflowException as error:
             raise UserError(
-                f"{file} belongs to MLflow run {run_id}, which {uri} does not have: give the "
-                "--tracking-uri it was begun with, or another --name"
+                f"run {config.name!r} belongs to MLflow run {begun.run_id}, which {uri} does not "
+                "have: give the --tracking-uri it was begun with, or another --name"
             ) from error
-    run_id = tracking.ensure_run(uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags)
-    document = {
-        "schema": SCHEMA,
-        "run_id": run_id,
-        "learnt": learnt_fields(config),
-        "data_digest": data_set.digest,
-    }
-    lake.create_bytes(file, canonical_json(document))
-    tracking.log_params(uri, run_id, _flat(to_json(config)))
-    tracking.log_data_set(uri, run_id, str(config.data), data_set.digest, "training")
-    return run_id
-
-
-def _refuse_another(begun: dict[str, Any], config: TrainConfig, data_set: DataSet) -> None:
-    """A resumed run must learn the same thing from the same data."""
-    before = _flat(migrated(begun["learnt"], begun["schema"]))
-    now = _flat(learnt_fields(config))
-    changed = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if begun["data_digest"] != data_set.digest:
-        changed.append(f"data digest was {begun['data_digest'][:12]}, is {data_set.digest[:12]}")
-    if changed:
-        raise UserError(
-            f"run {config.name!r} was begun otherwise ({'; '.join(changed)}): give the values it "
-            "was begun with, or another --name"
-        )
+        if begun.data_digest != data_set.digest:
+            say(f"{config.name} goes on with another data set: {config.data}")
+            tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
+        return begun
+    init = start.pinned(config.init, uri) if config.init else None
+    if init is not None:
+        start.refuse_unfit(init, start.weights_of(init, uri), config)
+    begun = Record(
+        run_id=tracking.ensure_run(uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags),
+        learnt=learnt_fields(config),
+        data_digest=data_set.digest,
+        init=init,
+    )
+    record.create(run_uri, begun)
+    tracking.log_params(uri, begun.run_id, record.flat(to_json(config)))
+    tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
+    return begun
 
 
 def _reached(run_uri: str) -> Checkpoint | None:
@@ -155,84 +172,3 @@ def _reached(run_uri: str) -> Checkpoint | None:
     for line in passed_over:
         say(f"checkpoint passed over: {line}")
     return found
-
-
-def _train(config: TrainConfig, run_id: str, clips: int) -> None:
-    """Run the workers to the end of the run."""
-    with ray_session(cpus=config.workers), _known_warnings():
-        board = ray.remote(num_cpus=0)(Board).remote()
-        trainer = TorchTrainer(
-            work,
-            train_loop_config={
-                "config": to_json(config),
-                "run_id": run_id,
-                "board": board,
-                "commit": commit(),
-            },
-            torch_config=TorchConfig(backend="gloo" if config.device == "cpu" else "nccl"),
-            scaling_config=ScalingConfig(
-                num_workers=config.workers,
-                use_gpu=config.device == "cuda",
-                resources_per_worker={"CPU": config.worker_threads}
-                | ({"GPU": 1} if config.device == "cuda" else {}),
-            ),
-            # Checkpoints and metrics are ours; Ray keeps only its own bookkeeping here.
-            run_config=RunConfig(
-                name="ray",
-                storage_path=lake.join(str(config.storage), config.name),
-                failure_config=FailureConfig(max_failures=config.worker_failures),
-                checkpoint_config=CheckpointConfig(num_to_keep=1),
-            ),
-        )
-        with _shown(config, clips, board):
-            try:
-                trainer.fit()
-            except TrainingFailedError as error:
-                raise Refused(
-                    f"training of {config.name!r} failed and was given up: {_reason(error)}; "
-                    "the same command resumes from the last checkpoint"
-                ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The last line of what a worker said before it died."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-@contextmanager
-def _shown(config: TrainConfig, clips: int, board: Any) -> Iterator[None]:
-    """Draw a progress bar from what rank 0 posts, beside the training that blocks this thread."""
-    over = threading.Event()
-    with progress(f"train {config.name}", config.clips, "clips", start=clips) as bar:
-
-        def draw() -> None:
-            while not over.wait(_POLL_S):
-                seen, note = cast(tuple[int, str], ray.get(board.read.remote()))
-                bar.at(max(seen, clips), note or f"starting {config.workers} workers")
-
-        thread = threading.Thread(target=draw, name="progress", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-
-@contextmanager
-def _known_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
-        yield
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat

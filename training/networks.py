@@ -1,8 +1,10 @@
 """From a config to the two networks, the same on every rank."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
+from torch import Tensor
 
 from training import parallel
 from training.adversary import Adversary
@@ -21,7 +23,12 @@ def build_discriminator(config: DiscriminatorConfig) -> Discriminator:
     return Discriminator(**asdict(config))
 
 
-def build_adversary(config: TrainConfig, device: torch.device, node_ranks: int = 0) -> Adversary:
+def build_adversary(
+    config: TrainConfig,
+    device: torch.device,
+    node_ranks: int = 0,
+    weights: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> Adversary:
     """Both networks from the seed, spread over the ranks, with their optimisers.
 
     The initial weights are drawn whole, on the CPU, from the seed alone: they do not depend on how
@@ -31,6 +38,7 @@ def build_adversary(config: TrainConfig, device: torch.device, node_ranks: int =
         config: the run.
         device: of this rank.
         node_ranks: ranks of this node, read for "hsdp" only.
+        weights: given ones, whole, by "generator" and perhaps "discriminator"; they fit.
     """
     random = torch.Generator().manual_seed(config.seed)
     generator = build_generator(config.generator)
@@ -39,6 +47,9 @@ def build_adversary(config: TrainConfig, device: torch.device, node_ranks: int =
     initialise(generator, config.optimiser.init_std, random)
     initialise(discriminator, config.optimiser.init_std, random)
     initialise_vectors(discriminator, random)
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        if weights and name in weights:
+            network.load_state_dict(weights[name])
     generator.to(device)
     discriminator.to(device)
     if config.compile_blocks:

@@ -1,5 +1,7 @@
 """What one Ray worker does: find its place, take up the run where it stands, learn to the end."""
 
+import socket
+from dataclasses import dataclass
 from typing import Any
 
 import ray.train
@@ -8,26 +10,48 @@ import torch
 
 from data_pipeline import lake
 from data_pipeline.clips import clip_order
-from data_pipeline.door import say
+from data_pipeline.door import UserError, say
 from data_pipeline.reader import DataSet
-from training import checkpoint, parallel
+from training import checkpoint, parallel, record
+from training.checkpoint import Checkpoint
 from training.config_json import config_digest, from_json, to_json
 from training.loader import Loader
 from training.networks import build_adversary
 from training.saver import Saver
+from training.start import weights_of
 from training.telemetry import Telemetry
 from training.trainer import train
 
 SPLIT = "train"
 
 
-def work(job: dict[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the driver tells every worker."""
+
+    config: dict[str, Any]
+    """In its JSON form."""
+    run_id: str
+    """Of MLflow."""
+    commit: str
+    """Of the code."""
+    init: str | None = None
+    """Pinned URI of the weights to begin with."""
+    board: Any = None
+    """Handle of a `telemetry.Board`."""
+
+
+def work(told: dict[str, Any]) -> None:
     """Run by Ray Train on every worker, again after every failure.
 
     Args:
-        job: `config` (JSON form), `run_id` (MLflow), `commit`, `board` (a `telemetry.Board`).
+        told: `{"job": Job}`.
+
+    Raises:
+        UserError: this node does not see the storage of the run.
     """
-    config = from_json(job["config"])
+    job: Job = told["job"]
+    config = from_json(job.config)
     torch.set_num_threads(config.worker_threads)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -38,13 +62,21 @@ def work(job: dict[str, Any]) -> None:
     assert config.storage is not None
     assert config.tracking_uri is not None
     run_uri = lake.join(config.storage, config.name)
+    _refuse_unshared(run_uri)
     data_set = DataSet.open(config.data)
-    adversary = build_adversary(config, device, context.get_local_world_size())
-    clips = _resume(run_uri, adversary.tensors(), rank)
+    chosen = _newest(run_uri, rank)
+    weights = None
+    if chosen is None and job.init is not None:
+        weights = weights_of(job.init, config.tracking_uri)
+    adversary = build_adversary(config, device, context.get_local_world_size(), weights)
+    clips = 0
+    if chosen is not None:
+        chosen.load(adversary.tensors())
+        clips = chosen.clips
     adversary.set_iterations(clips // config.batch_clips)
     telemetry = None
     if rank == 0:
-        telemetry = Telemetry(config.tracking_uri, job["run_id"], job["board"], clips)
+        telemetry = Telemetry(config.tracking_uri, job.run_id, job.board, clips)
     order = clip_order(data_set, SPLIT, config.seed, config.clip_frames, config.window_shards)
     keep = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
     with (
@@ -71,8 +103,8 @@ def work(job: dict[str, Any]) -> None:
                 "config": to_json(config),
                 "config_digest": config_digest(config),
                 "data_digest": data_set.digest,
-                "run_id": job["run_id"],
-                "commit": job["commit"],
+                "run_id": job.run_id,
+                "commit": job.commit,
                 "world": world,
             },
             data_set=data_set,
@@ -87,17 +119,26 @@ def _leaving() -> frozenset[str]:
     return frozenset(info.preempted_node_ids) if info else frozenset()
 
 
-def _resume(run_uri: str, tensors: dict[str, torch.Tensor], rank: int) -> int:
-    """Load the newest good checkpoint into `tensors`, if there is one; returns its clips."""
-    found = None
+def _refuse_unshared(run_uri: str) -> None:
+    """The driver wrote the record of the run before; every node must see it.
+
+    Raises:
+        UserError: this one does not.
+    """
+    if record.read(run_uri) is None:
+        raise UserError(
+            f"storage {run_uri} is not shared: node {socket.gethostname()} does not see "
+            f"{record.FILE} there; give a folder that all nodes have in common, or s3://"
+        )
+
+
+def _newest(run_uri: str, rank: int) -> Checkpoint | None:
+    """The newest good checkpoint, the same one on all ranks; None = begin. Collective."""
+    uri = None
     if rank == 0:
-        newest, passed_over = checkpoint.newest(run_uri)
+        found, passed_over = checkpoint.newest(run_uri)
         for line in passed_over:
             say(f"checkpoint passed over: {line}")
-        found = newest.uri if newest else ""
-    uri = parallel.from_rank_zero(found)
-    if not uri:
-        return 0
-    chosen = checkpoint.opened(uri)
-    chosen.load(tensors)
-    return chosen.clips
+        uri = found.uri if found else ""
+    uri = parallel.from_rank_zero(uri)
+    return checkpoint.opened(uri) if uri else None

@@ -7,6 +7,7 @@ import pytest
 
 from data_pipeline.door import UserError
 from training import config as module
+from training import config_json as module_of_json
 from training.config import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -26,6 +27,7 @@ ENVIRONMENT = {
 # Every field, with another value than the default's that goes with all the others' defaults.
 LEARNT = {
     "seed": 1,
+    "init": "models:/sttn@champion",
     "batch_clips": 16,
     "clip_frames": 6,
     "window_shards": 9,
@@ -59,6 +61,7 @@ OPERATIONAL = {
     "workers": 1,
     "worker_threads": 2,
     "micro_batch_clips": 2,
+    "min_workers": 1,
     "sharding": "ddp",
     "recompute_blocks": True,
     "compile_blocks": True,
@@ -68,6 +71,8 @@ OPERATIONAL = {
     "checkpoint_every_clips": 1,
     "keep_checkpoints": 4,
     "keep_every_clips": 100,
+    "register_every_clips": 100,
+    "allow_new_data": True,
     "worker_failures": 0,
 }
 
@@ -194,7 +199,10 @@ def test_json_that_no_run_wrote_is_refused(broken, words):
 
 def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     old = document(schema=1)
-    for name in ("recompute_blocks", "precision", "compile_blocks", "keep_every_clips", "sharding"):
+    for since in module_of_json._OPERATIONAL_SINCE.values():
+        for name in since:
+            del old[name]
+    for name in ("init", "precision"):
         del old[name]
     for group, name in (
         ("generator", "patch_sizes"),
@@ -252,6 +260,8 @@ def test_a_preset_may_write_a_fraction_as_a_whole_number():
         ({"name": "a/b"}, "--name is 'a/b'"),
         ({"name": ""}, "--name is ''"),
         ({"worker_failures": -1}, "--worker-failures is -1"),
+        ({"min_workers": -1}, "--min-workers is -1"),
+        ({"min_workers": 3, "workers": 2}, "--min-workers 3 is more than --workers 2"),
     ],
 )
 def test_numbers_that_do_not_go_together_are_refused_with_the_cure(changes, words):

@@ -8,24 +8,26 @@ import pytest
 
 from data_pipeline.door import UserError
 from tests.tiny import write_video
-from training import launch
+from training import workers
 from training.config_json import config_digest, from_json
 from training.presets import PRESETS
 from training.run import main
 
 # A new flag is a decision: it is written here, in the README where people need it, and kept.
 FLAGS = [
-    "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips", "--compile-blocks",
-    "--data", "--device", "--discriminator.channels", "--discriminator.clips-apart", "--dry-run",
-    "--generator.blocks", "--generator.channels", "--generator.grids",
-    "--generator.masked-attention", "--generator.patch-sizes", "--json", "--keep-checkpoints",
-    "--keep-every-clips", "--log-every-clips", "--loss.adversarial", "--loss.hole",
-    "--loss.normalisation", "--loss.valid", "--micro-batch-clips", "--name", "--optimiser.betas",
+    "--allow-new-data", "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips",
+    "--compile-blocks", "--data", "--device", "--discriminator.channels",
+    "--discriminator.clips-apart", "--dry-run", "--generator.blocks", "--generator.channels",
+    "--generator.grids", "--generator.masked-attention", "--generator.patch-sizes", "--init",
+    "--json", "--keep-checkpoints", "--keep-every-clips", "--log-every-clips",
+    "--loss.adversarial", "--loss.hole", "--loss.normalisation", "--loss.valid",
+    "--micro-batch-clips", "--min-workers", "--name", "--optimiser.betas",
     "--optimiser.decay-every-clips", "--optimiser.decays",
     "--optimiser.discriminator-learning-rate", "--optimiser.ema-half-life-clips",
     "--optimiser.generator-learning-rate", "--optimiser.init-std", "--picture-every-clips",
-    "--precision", "--prefetch-clips", "--recompute-blocks", "--seed", "--sharding", "--storage",
-    "--tracking-uri", "--window-shards", "--worker-failures", "--worker-threads", "--workers",
+    "--precision", "--prefetch-clips", "--recompute-blocks", "--register-every-clips", "--seed",
+    "--sharding", "--storage", "--tracking-uri", "--window-shards", "--worker-failures",
+    "--worker-threads", "--workers",
 ]  # fmt: skip
 
 
@@ -181,7 +183,7 @@ def test_clips_longer_than_a_video_are_refused_before_anything_starts(
     def never(_cpus):
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr(launch, "ray_session", never)
+    monkeypatch.setattr(workers, "ray_session", never)
     said = complaint("smoke", "--data", data_sets["fitting"], "--clip-frames", 10, *PLACES)
     assert "clips of 10 frames" in said
     assert "has 9" in said

@@ -6,19 +6,17 @@
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from data_pipeline.door import UserError
 from tests.training.small import random_batch
-from training import checkpoint
+from training import checkpoint, record
 from training.checkpoint import weights_sha256
 from training.config import LossConfig, TrainConfig
 from training.config_json import from_json
 from training.export import whole_networks
-from training.launch import _refuse_another
 from training.networks import build_adversary
 
 WRITTEN = Path(__file__).parent / "written"
@@ -54,11 +52,10 @@ def test_a_checkpoint_of_the_first_version_can_be_registered(first):
 
 def test_a_run_of_the_first_version_is_gone_on_with_and_no_other(first):
     _, config = first
-    begun = json.loads((RUN / "run.json").read_text())
-    same_data = SimpleNamespace(digest="0" * 64)
-    _refuse_another(begun, config, same_data)
+    begun = record.read(str(RUN))
+    record.refuse_another(begun, config, "0" * 64)
     with pytest.raises(UserError, match="precision was float32, is bfloat16"):
-        _refuse_another(begun, dataclasses.replace(config, precision="bfloat16"), same_data)
+        record.refuse_another(begun, dataclasses.replace(config, precision="bfloat16"), "0" * 64)
 
 
 def test_a_config_of_the_second_schema_reads_as_what_it_meant():

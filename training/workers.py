@@ -1,0 +1,140 @@
+"""Starts the workers of a run by Ray Train, shows how far they are, and says why they failed."""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.config import ScalingConfig  # `ray.train` types it as version 1
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+from data_pipeline import lake
+from data_pipeline.door import Refused, UserError, say
+from data_pipeline.progress import progress
+from data_pipeline.session import ray_session
+from training.config import TrainConfig
+from training.telemetry import Board
+from training.worker import Job, work
+
+RESIZE_S = 30.0  # between looks whether more workers could be had
+_POLL_S = 1.0
+
+
+def run_workers(config: TrainConfig, job: Job, clips: int, meanwhile: Callable[[], None]) -> None:
+    """Train from `clips` on to `config.clips`.
+
+    Args:
+        config: resolved.
+        job: what every worker is told.
+        clips: seen already; for the progress bar.
+        meanwhile: called about once a second, in a thread, as long as the workers run.
+
+    Raises:
+        UserError: a worker found that the run cannot be as it was asked for.
+        Refused: the workers failed more often than allowed.
+    """
+    with ray_session(cpus=config.workers * config.worker_threads), _known_warnings():
+        _look_for_gpus(config)
+        board = ray.remote(num_cpus=0)(Board).remote()
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={"job": replace(job, board=board)},
+            torch_config=TorchConfig(backend="gloo" if config.device == "cpu" else "nccl"),
+            scaling_config=_scaling(config),
+            # Checkpoints and metrics are ours; Ray keeps only its own bookkeeping here.
+            run_config=RunConfig(
+                name="ray",
+                storage_path=lake.join(str(config.storage), config.name),
+                failure_config=FailureConfig(max_failures=config.worker_failures),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+            ),
+        )
+        with _shown(config, clips, board, meanwhile):
+            try:
+                trainer.fit()
+            except TrainingFailedError as error:
+                raise _in_words(config, error) from error
+
+
+def _scaling(config: TrainConfig) -> ScalingConfig:
+    least = config.min_workers or config.workers
+    gpus = {"GPU": 1} if config.device == "cuda" else {}
+    return ScalingConfig(
+        num_workers=config.workers if least == config.workers else (least, config.workers),
+        use_gpu=config.device == "cuda",
+        resources_per_worker={"CPU": config.worker_threads} | gpus,
+        elastic_resize_monitor_interval_s=RESIZE_S,
+    )
+
+
+def _look_for_gpus(config: TrainConfig) -> None:
+    """A machine without GPUs never gets any; a cluster may grow.
+
+    Raises:
+        UserError: the local machine has too few.
+    """
+    if config.device != "cuda":
+        return
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found = int(resources.get("GPU", 0))
+    wanted = config.min_workers or config.workers
+    if found >= wanted:
+        return
+    if not os.environ.get("RAY_ADDRESS"):
+        raise UserError(
+            f"{wanted} workers want a GPU each and this machine has {found}: use --workers "
+            f"{found or 1}, --device cpu, or a cluster (RAY_ADDRESS)"
+        )
+    say(f"{wanted} workers want a GPU each and the cluster has {found} now: waiting for more")
+
+
+def _in_words(config: TrainConfig, error: TrainingFailedError) -> Exception:
+    """What the run came to grief on, in one line."""
+    causes: list[BaseException] = [error]
+    if isinstance(error, WorkerGroupError):
+        causes = [*error.worker_failures.values(), error]
+    cause = next((one for one in causes if isinstance(one, UserError)), causes[0])
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    line = lines[-1] if lines else type(cause).__name__
+    if isinstance(cause, UserError):
+        return UserError(line)
+    return Refused(
+        f"training of {config.name!r} failed and was given up: {line}; the same command resumes "
+        "from the last checkpoint"
+    )
+
+
+@contextmanager
+def _shown(
+    config: TrainConfig, clips: int, board: Any, meanwhile: Callable[[], None]
+) -> Iterator[None]:
+    """Draw a progress bar from what rank 0 posts, beside the training that blocks this thread."""
+    over = threading.Event()
+    with progress(f"train {config.name}", config.clips, "clips", start=clips) as bar:
+
+        def draw() -> None:
+            while not over.wait(_POLL_S):
+                seen, note = cast(tuple[int, str], ray.get(board.read.remote()))
+                bar.at(max(seen, clips), note or f"starting {config.workers} workers")
+                meanwhile()
+
+        thread = threading.Thread(target=draw, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@contextmanager
+def _known_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
+        yield
