@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from tests.faults.sharding import finish, start
+from tests.faults.processes import finish
+from tests.faults.sharding import start
 from tests.tiny import write_videos
 
 LENGTHS = (60, 70, 80, 60, 90, 50)

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-_SECONDS = 150  # after which a run hangs
+from tests.faults.processes import ROOT
 
 
 def start(videos: Sequence[Path], output: Path | str) -> "subprocess.Popen[str]":
@@ -23,14 +22,3 @@ def start(videos: Sequence[Path], output: Path | str) -> "subprocess.Popen[str]"
         text=True,
         env={**os.environ, "PYTHONSAFEPATH": "1"},
     )
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Wait for its end; returns exit code, stdout, stderr."""
-    try:
-        out, err = process.communicate(timeout=_SECONDS)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-    return process.returncode, out, err

@@ -5,36 +5,15 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from data_pipeline import manifest
 from data_pipeline.check import verify
-from tests.faults.sharding import finish, start
+from tests.faults.processes import descendants, finish
+from tests.faults.sharding import start
 
 MOST_RUNS = 12
-
-
-def descendants(pid):
-    """(pid, command) of all processes below one."""
-    parents, commands = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-                commands[int(entry.name)] = (entry / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents[int(entry.name)] = int(stat.rsplit(")", 1)[1].split()[1])
-    below, found = {pid}, []
-    grown = True
-    while grown:
-        more = {child for child, parent in parents.items() if parent in below} - below
-        grown = bool(more)
-        below |= more
-        found += [(child, commands[child]) for child in sorted(more)]
-    return found
 
 
 def victims(process, kind):

@@ -9,8 +9,9 @@ import pytest
 from data_pipeline import lake
 from data_pipeline.check import verify
 from data_pipeline.s3 import client
+from tests.faults.processes import finish
 from tests.faults.s3 import faulty, s3_server
-from tests.faults.sharding import finish, start
+from tests.faults.sharding import start
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 
 from data_pipeline import manifest
 from data_pipeline.check import verify
-from tests.faults.sharding import finish, start
+from tests.faults.processes import finish
+from tests.faults.sharding import start
 
 
 @pytest.mark.distributed

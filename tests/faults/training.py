@@ -1,0 +1,93 @@
+"""The `train` door as a process of its own, to be killed or hindered."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.faults.processes import ROOT
+from tests.tiny import shard_tiny, write_videos
+from training import checkpoint
+
+CLIPS = 80  # of a run: 20 iterations, a checkpoint after each
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs read and write."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    def start(self, name: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
+        """Start, or go on with, a run of the smoke preset."""
+        command = [
+            sys.executable, "training/run.py", "smoke", "--name", name, "--clips", CLIPS,
+            "--checkpoint-every-clips", 4, "--log-every-clips", 4, "--keep-checkpoints", 1000,
+            "--data", self.data, "--storage", self.storage, "--tracking-uri", self.tracking_uri,
+            "--json", *flags,
+        ]  # fmt: skip
+        return subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
+        )
+
+    def checkpoints(self, name: str) -> dict[int, str]:
+        """Clips -> URI of what a run has written."""
+        return checkpoint.complete(str(self.storage / name))
+
+    def reached(self, name: str) -> int:
+        """Clips of its newest checkpoint."""
+        return max(self.checkpoints(name), default=0)
+
+    def worlds(self, name: str) -> list[int]:
+        """Number of workers behind each checkpoint, in order."""
+        return [checkpoint.opened(uri).state()["world"] for uri in self.checkpoints(name).values()]
+
+    def points(self, name: str) -> set[tuple[str, int, float]]:
+        """(key, clips, value) of everything in MLflow but timings."""
+        client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        return {
+            (key, point.step, point.value)
+            for key in client.get_run(run_id).data.metrics
+            if not key.startswith(("speed/", "system/"))
+            for point in client.get_metric_history(run_id, key)
+        }
+
+
+def made(folder: Path) -> Place:
+    """A place with a tiny data set, and nothing learnt yet."""
+    place = Place(folder)
+    shard_tiny(place.data, write_videos(folder / "videos", (24, 16, 12)))
+    return place
+
+
+def wait_until(what, seconds=120.0, process=None):
+    """Wait for a condition, as long as a process runs; fails when it does not come."""
+    end = time.monotonic() + seconds
+    while not what():
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"the run has ended: {process.communicate()}")
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.1)
