@@ -1,0 +1,83 @@
+"""A run on a real cluster of several nodes that are warned, lost and added."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.faults.processes import finish
+from tests.faults.training import made, wait_until
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
+
+GRACE_S = 60
+NAME = "elastic"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture
+def cluster():
+    """A head that runs no work, and two nodes of one CPU."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def said(words, began):
+    print(f"{time.monotonic() - began:5.0f} s: {words}")
+
+
+def warn(cluster, node):
+    """What a cloud's node does when it is told that it will be taken away."""
+    subprocess.run(
+        [
+            sys.executable, "-m", "ray.scripts.scripts", "drain-node",
+            "--address", cluster.address, "--node-id", node.node_id,
+            "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken away",
+            "--deadline-remaining-seconds", str(GRACE_S),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )  # fmt: skip
+
+
+def test_two_nodes_then_one_then_two(place, cluster):
+    began = time.monotonic()
+    _, second = (cluster.add_node(num_cpus=1) for _ in range(2))
+    cluster.wait_for_nodes()
+    process = place.start(
+        NAME, "--clips", 100_000, "--workers", 2, "--min-workers", 1,
+        "--checkpoint-every-clips", 200, "--log-every-clips", 20, RAY_ADDRESS=cluster.address,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: place.reached(NAME) >= 200, process=process)
+        said(f"checkpoints by {place.worlds(NAME)} workers", began)
+
+        kept = len(place.worlds(NAME))
+        warn(cluster, second)
+        warned = time.monotonic()
+        said("one node warned", began)
+        wait_until(lambda: any(one % 200 for one in place.checkpoints(NAME)), GRACE_S, process)
+        said(f"checkpoint after {time.monotonic() - warned:.0f} s of {GRACE_S}", began)
+        cluster.remove_node(second, allow_graceful=False)
+        said("that node killed", began)
+
+        wait_until(lambda: place.worlds(NAME)[kept:].count(1) >= 1, 240, process)
+        said(f"checkpoints by {place.worlds(NAME)} workers", began)
+        cluster.add_node(num_cpus=1)
+        said("a node added", began)
+        ones = len(place.worlds(NAME))
+        wait_until(lambda: 2 in place.worlds(NAME)[ones:], 240, process)
+        said(f"checkpoints by {place.worlds(NAME)} workers", began)
+    finally:
+        process.kill()
+        finish(process)
