@@ -40,6 +40,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
+            "address": "local",  # without it Ray joins whatever cluster runs on this machine
             "num_cpus": cpus,
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,

@@ -69,6 +69,8 @@ LOSS_DISCRIMINATOR_REAL = "loss/discriminator_real"
 LOSS_DISCRIMINATOR_FAKE = "loss/discriminator_fake"
 CLIPS_PER_SECOND = "speed/clips_per_s"
 DATA_WAIT = "speed/data_wait_share"
+TERAFLOPS = "speed/teraflops_per_worker"  # by formula, 1e12 a second; what is computed again is not
+UTILISATION = "speed/model_flop_utilisation"  # of what a large product reaches; on GPUs only
 LEARNING_RATE = "learning_rate"
 
 # Scalars of an evaluation, for each subject: `<subject>/<metric>`.

@@ -194,6 +194,8 @@ class TrainConfig:
     """Clips; the first checkpoint at or after each multiple is kept for ever. 0 = none for that."""
     register_every_clips: int = operational(0)
     """Clips between two registrations while training goes on; 0 = at the end only."""
+    require_tracking: bool = operational(False)
+    """Stop where MLflow does not answer, instead of keeping lines until it does."""
     allow_new_data: bool = operational(False)
     """Go on with a run although its data set is another one now."""
     worker_failures: int = operational(3)

@@ -83,6 +83,7 @@ _OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
         "keep_every_clips": 0,
         "min_workers": 0,
         "register_every_clips": 0,
+        "require_tracking": False,
         "sharding": "fsdp",
     },
 }

@@ -1,7 +1,7 @@
 """What the driver does: open the run, start the workers, register what they learnt."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mlflow.exceptions import MlflowException
@@ -14,7 +14,7 @@ from data_pipeline.provenance import commit
 from data_pipeline.reader import DataSet
 from mlops import names, tracking
 from mlops.registry import Version
-from training import checkpoint, record, start
+from training import checkpoint, record, start, telemetry
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.config_json import config_digest, learnt_fields, to_json
@@ -48,8 +48,8 @@ def launch(config: TrainConfig) -> Outcome:
     """
     data_set = _checked_data(config)
     assert config.tracking_uri is not None
+    tracking.impatient()
     run_uri = lake.join(str(config.storage), config.name)
-    tracking.local_store_ready(config.tracking_uri)
     with lease(lake.join(run_uri, "lease"), what=f"run {config.name!r}", seconds=_LEASE_S):
         begun = _open_run(config, run_uri, data_set)
         with _ended(config.tracking_uri, begun.run_id):
@@ -62,7 +62,8 @@ def launch(config: TrainConfig) -> Outcome:
             assert reached is not None
             if reached.clips > config.clips:
                 say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
-            version = _export(reached, config)
+            telemetry.replay(config.tracking_uri, begun.run_id)
+            version = _registered(reached, config)
             sha256 = learnt_sha256(whole_networks(reached, config))
     return Outcome(reached, version, sha256)
 
@@ -105,15 +106,31 @@ def _export(reached: Checkpoint, config: TrainConfig) -> Version:
     )
 
 
+def _registered(reached: Checkpoint, config: TrainConfig) -> Version:
+    try:
+        return _export(reached, config)
+    except MlflowException as error:
+        raise Refused(
+            f"{config.name} has learnt from {reached.clips} clips, but MLflow at "
+            f"{config.tracking_uri} does not answer ({_line(error)}): when it does, register by "
+            f"python training/export.py {reached.uri}"
+        ) from error
+
+
 @contextmanager
 def _ended(tracking_uri: str, run_id: str) -> Iterator[None]:
-    """End the MLflow run as what happens in the block says."""
+    """End the MLflow run as what happens in the block says, if MLflow is there to be told."""
+    status = "FAILED"
     try:
         yield
-    except BaseException:
-        tracking.finish(tracking_uri, run_id, "FAILED")
-        raise
-    tracking.finish(tracking_uri, run_id)
+        status = "FINISHED"
+    finally:
+        with suppress(MlflowException):
+            tracking.finish(tracking_uri, run_id, status)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
 
 
 def _checked_data(config: TrainConfig) -> DataSet:
@@ -131,14 +148,25 @@ def _checked_data(config: TrainConfig) -> DataSet:
 def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
     """The record of this run, made once; its MLflow run is going on then."""
     uri = str(config.tracking_uri)
+    begun = record.read(run_uri)
+    if begun is not None:
+        record.refuse_another(begun, config, data_set.digest)
+    silent = tracking.answers(uri)
+    if silent and (begun is None or config.require_tracking):
+        raise UserError(
+            f"MLflow at {uri} does not answer ({silent[:200]}): start it, or give another "
+            "--tracking-uri"
+        )
+    if silent:
+        assert begun is not None
+        say(f"MLflow at {uri} does not answer ({silent[:200]}): lines are kept until it does")
+        return begun
     tags = {
         names.RUN_NAME: config.name,
         names.COMMIT: commit(),
         names.CONFIG_DIGEST: config_digest(config),
     }
-    begun = record.read(run_uri)
     if begun is not None:
-        record.refuse_another(begun, config, data_set.digest)
         try:
             tracking.ensure_run(
                 uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags, run_id=begun.run_id

@@ -4,20 +4,31 @@ Workers report to a `Board`, an actor that the driver reads to draw its progress
 own reports are throttled to one in two seconds and would hold the loop up.
 """
 
+import contextlib
+import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
+from data_pipeline.door import say
 from mlops import names, tracking
+from mlops.journal import Journal, Line, now_ms
+from mlops.tracking import Point
 from training.batch import to_tensors
 from training.model.generator import Generator
 
 PICTURE = "fixed_clip"  # name of the before/after pictures in MLflow
 _PICTURED_FRAMES = 3
+_CLOSE_S = 60.0  # for what is not sent yet at the end of a run
 
 
 class Board:
@@ -36,22 +47,56 @@ class Board:
         return self._clips, self._note
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What turns clips per second into model FLOP utilisation."""
+
+    flops_per_clip: float
+    """Of a whole iteration, for one clip."""
+    workers: int
+    """Among which clips are shared."""
+    peak: float
+    """FLOPs per second that one worker's device reaches; 0 = not known."""
+
+
 class Telemetry:
     """Writes of one training run: scalars and pictures to MLflow, one line to the board.
+
+    MLflow is written to by a journal on this node's disk, so that nothing here waits for it.
+    `with` it: at the end what is not sent yet is sent, for a while.
 
     Args:
         tracking_uri: MLflow's.
         run_id: made once for the run, whatever restarts.
         board: handle of the driver's `Board` actor.
         clips: clips seen so far.
+        pace: of this run.
     """
 
-    def __init__(self, tracking_uri: str, run_id: str, board: Any, clips: int) -> None:
-        self._tracking_uri = tracking_uri
-        self._run_id = run_id
+    def __init__(self, tracking_uri: str, run_id: str, board: Any, clips: int, pace: Pace) -> None:
+        self._journal = opened(tracking_uri, run_id)
+        self._folder = folder_of(run_id)
         self._board = board
+        self._pace = pace
         self._clips = clips
         self._began = time.monotonic()
+
+    def __enter__(self) -> "Telemetry":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After an error the other workers wait for this one to be gone.
+        left = self._journal.close(_CLOSE_S if error is None else 1.0)
+        if left or self._journal.lost:
+            say(
+                f"MLflow: {left} lines not sent yet, {self._journal.lost} lost "
+                f"({self._journal.trouble}); those in {self._folder} are sent by the next start"
+            )
 
     def scalars(
         self, clips: int, losses: Mapping[str, float], learning_rate: float, waited_s: float
@@ -66,20 +111,63 @@ class Telemetry:
         """
         elapsed = max(time.monotonic() - self._began, 1e-9)
         speed = (clips - self._clips) / elapsed
+        flops = speed * self._pace.flops_per_clip / self._pace.workers
         values = {
             **losses,
             names.LEARNING_RATE: learning_rate,
             names.CLIPS_PER_SECOND: speed,
             names.DATA_WAIT: waited_s / elapsed,
+            names.TERAFLOPS: flops / 1e12,
         }
-        tracking.log_scalars(self._tracking_uri, self._run_id, clips, values)
+        if self._pace.peak:
+            values[names.UTILISATION] = flops / self._pace.peak
+        self._journal.append({"clips": clips, "time_ms": now_ms(), "values": values})
         note = f"hole {losses[names.LOSS_HOLE]:.3f}, valid {losses[names.LOSS_VALID]:.3f}"
         self._board.post.remote(clips, note)
         self._clips, self._began = clips, time.monotonic()
 
     def picture(self, clips: int, image: NDArray[np.uint8]) -> None:
         """Log a before/after picture, uint8 [H, W, 3]."""
-        tracking.log_picture(self._tracking_uri, self._run_id, PICTURE, image, clips)
+        file = self._folder / f"{clips:09d}.png"
+        with contextlib.suppress(OSError):  # the line without its picture is passed over
+            Image.fromarray(image).save(file)
+        self._journal.append({"clips": clips, "picture": file.name})
+
+
+def folder_of(run_id: str) -> Path:
+    """Where this node keeps the lines of a run until MLflow has them."""
+    return Path(tempfile.gettempdir()) / f"sttn-journal-{os.getuid()}" / run_id
+
+
+def opened(tracking_uri: str, run_id: str) -> Journal:
+    """The journal of a run on this node; what an earlier process left there is sent."""
+    tracking.impatient()
+    folder = folder_of(run_id)
+
+    def send(lines: Sequence[Line]) -> None:
+        points = [
+            Point(line["clips"], line["time_ms"], line["values"])
+            for line in lines
+            if "values" in line
+        ]
+        tracking.log_points(tracking_uri, run_id, points)
+        for line in lines:
+            file = folder / line.get("picture", "")
+            if file.is_file():
+                with Image.open(file) as picture:
+                    image = np.asarray(picture)
+                tracking.log_picture(tracking_uri, run_id, PICTURE, image, line["clips"])
+                file.unlink()
+
+    return Journal(folder, send)
+
+
+def replay(tracking_uri: str, run_id: str) -> None:
+    """Send what a run left on this node, for a while; says what stays."""
+    if folder_of(run_id).is_dir():
+        left = opened(tracking_uri, run_id).close(_CLOSE_S)
+        if left:
+            say(f"MLflow: {left} lines of the run still wait in {folder_of(run_id)}")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What one Ray worker does: find its place, take up the run where it stands, learn to the end."""
 
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,16 @@ from data_pipeline.clips import clip_order
 from data_pipeline.door import UserError, say
 from data_pipeline.reader import DataSet
 from training import checkpoint, parallel, record
+from training.adversary import Adversary
 from training.checkpoint import Checkpoint
+from training.config import TrainConfig
 from training.config_json import config_digest, from_json, to_json
+from training.flops import matmul_flops, training_flops
 from training.loader import Loader
 from training.networks import build_adversary
 from training.saver import Saver
 from training.start import weights_of
-from training.telemetry import Telemetry
+from training.telemetry import Pace, Telemetry
 from training.trainer import train
 
 SPLIT = "train"
@@ -74,14 +78,17 @@ def work(told: dict[str, Any]) -> None:
         chosen.load(adversary.tensors())
         clips = chosen.clips
     adversary.set_iterations(clips // config.batch_clips)
-    telemetry = None
-    if rank == 0:
-        telemetry = Telemetry(config.tracking_uri, job.run_id, job.board, clips)
     order = clip_order(data_set, SPLIT, config.seed, config.clip_frames, config.window_shards)
     keep = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
-    with (
-        Saver(run_uri, **keep, leader=rank == 0) as saver,
-        Loader(
+    with ExitStack() as stack:
+        telemetry = None
+        if rank == 0:
+            pace = _pace(adversary, config, data_set, device, world)
+            telemetry = stack.enter_context(
+                Telemetry(config.tracking_uri, job.run_id, job.board, clips, pace)
+            )
+        saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0))
+        batches = Loader(
             data_set,
             SPLIT,
             order,
@@ -90,12 +97,11 @@ def work(told: dict[str, Any]) -> None:
             world=world,
             position=clips,
             prefetch_clips=config.prefetch_clips,
-        ) as batches,
-    ):
+        )
         train(
             config,
             adversary,
-            iter(batches),
+            iter(stack.enter_context(batches)),
             clips=clips,
             saver=saver,
             leaving=_leaving,
@@ -111,6 +117,15 @@ def work(told: dict[str, Any]) -> None:
             device=device,
             telemetry=telemetry,
         )
+
+
+def _pace(
+    adversary: Adversary, config: TrainConfig, data_set: DataSet, device: torch.device, world: int
+) -> Pace:
+    size = config.clip_frames, data_set.height, data_set.width
+    flops = training_flops(adversary.generator, adversary.discriminator, *size)
+    peak = matmul_flops(device, torch.bfloat16) if device.type == "cuda" else 0.0
+    return Pace(flops, world, peak)
 
 
 def _leaving() -> frozenset[str]:

@@ -64,9 +64,10 @@ class Place:
         """Number of workers behind each checkpoint, in order."""
         return [checkpoint.opened(uri).state()["world"] for uri in self.checkpoints(name).values()]
 
-    def points(self, name: str) -> set[tuple[str, int, float]]:
+    def points(self, name: str, tracking_uri: str = "") -> set[tuple[str, int, float]]:
         """(key, clips, value) of everything in MLflow but timings."""
-        client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        tracking_uri = tracking_uri or self.tracking_uri
+        client = MlflowClient(tracking_uri, tracking_uri)
         run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
         return {
             (key, point.step, point.value)

@@ -72,6 +72,7 @@ OPERATIONAL = {
     "keep_checkpoints": 4,
     "keep_every_clips": 100,
     "register_every_clips": 100,
+    "require_tracking": True,
     "allow_new_data": True,
     "worker_failures": 0,
 }

@@ -25,9 +25,9 @@ FLAGS = [
     "--optimiser.decay-every-clips", "--optimiser.decays",
     "--optimiser.discriminator-learning-rate", "--optimiser.ema-half-life-clips",
     "--optimiser.generator-learning-rate", "--optimiser.init-std", "--picture-every-clips",
-    "--precision", "--prefetch-clips", "--recompute-blocks", "--register-every-clips", "--seed",
-    "--sharding", "--storage", "--tracking-uri", "--window-shards", "--worker-failures",
-    "--worker-threads", "--workers",
+    "--precision", "--prefetch-clips", "--recompute-blocks", "--register-every-clips",
+    "--require-tracking", "--seed", "--sharding", "--storage", "--tracking-uri", "--window-shards",
+    "--worker-failures", "--worker-threads", "--workers",
 ]  # fmt: skip
 
 
