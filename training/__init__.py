@@ -17,7 +17,8 @@
 | `trainer.py` | owns time: clips seen, intervals, the end |
 | `adversary.py` | owns what learns: two networks, two optimisers, the turns |
 | `losses.py`, `schedules.py` | pure: sums over the global batch; learning rate, EMA decay |
-| `flops.py` | pure: what a clip costs to learn from |
+| `flops.py` | what a clip costs to learn from, by formula; what a device reaches |
+| `footprint.py` | the memory of an iteration, estimated before the first |
 | `model/` | the networks and how they inpaint, on torch alone |
 | `parallel.py` | sharding, precision, compilation, applied to plain networks from outside |
 | `loader.py` | clips in order, a share for each rank |

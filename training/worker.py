@@ -19,6 +19,7 @@ from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.config_json import config_digest, from_json, to_json
 from training.flops import matmul_flops, training_flops
+from training.footprint import refuse_too_large
 from training.loader import Loader
 from training.networks import build_adversary
 from training.saver import Saver
@@ -72,7 +73,9 @@ def work(told: dict[str, Any]) -> None:
     weights = None
     if chosen is None and job.init is not None:
         weights = weights_of(job.init, config.tracking_uri)
-    adversary = build_adversary(config, device, context.get_local_world_size(), weights)
+    here = context.get_local_world_size()
+    adversary = build_adversary(config, device, here, weights)
+    refuse_too_large(adversary, config, (data_set.height, data_set.width), device, here)
     clips = 0
     if chosen is not None:
         chosen.load(adversary.tensors())
