@@ -32,6 +32,7 @@ CONFIG_DIGEST = "config_digest"
 CODE_DIGEST = "code_digest"
 WEIGHTS_SHA256 = "weights_sha256"
 IMAGE = "image"
+HARDWARE = "hardware"
 CHECKPOINT = "checkpoint"
 
 # Tags of an import and of the version it registered.
@@ -69,9 +70,19 @@ LOSS_DISCRIMINATOR_REAL = "loss/discriminator_real"
 LOSS_DISCRIMINATOR_FAKE = "loss/discriminator_fake"
 CLIPS_PER_SECOND = "speed/clips_per_s"
 DATA_WAIT = "speed/data_wait_share"
+CHECKPOINT_WAIT = "speed/checkpoint_wait_share"
+VALIDATION_TIME = "speed/validation_share"
 TERAFLOPS = "speed/teraflops_per_worker"  # by formula, 1e12 a second; what is computed again is not
 UTILISATION = "speed/model_flop_utilisation"  # of what a large product reaches; on GPUs only
 LEARNING_RATE = "learning_rate"
+VALIDATION_HOLE_PSNR = "validation/hole_psnr_db"
+VALIDATION_HOLE_SSIM = "validation/hole_ssim"
+SYSTEM = "system/"  # then the node's name, and what MLflow itself calls it
+
+# Artifacts of a training run.
+VALIDATION_PICTURE = "fixed_clip"
+VALIDATION_FOLDER = "validation"
+PROFILE_FOLDER = "profile"
 
 # Scalars of an evaluation, for each subject: `<subject>/<metric>`.
 PSNR = "psnr_db"  # whole composited frame

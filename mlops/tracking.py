@@ -221,6 +221,11 @@ def log_picture(uri: str, run_id: str, name: str, image: NDArray[np.uint8], clip
     client(uri).log_image(run_id, image, key=name, step=clips, synchronous=True)
 
 
+def log_file(uri: str, run_id: str, file: Path, folder: str) -> None:
+    """Log a file as an artifact of a run, under its own name in a folder."""
+    client(uri).log_artifact(run_id, str(file), folder)
+
+
 def log_data_set(uri: str, run_id: str, data_uri: str, digest: str, context: str) -> None:
     """Log a data set as input of a run, and its URI and whole digest as tags.
 

@@ -24,6 +24,10 @@
 | `loader.py` | clips in order, a share for each rank |
 | `checkpoint.py` | sharded safetensors, a manifest of hashes written last |
 | `saver.py` | checkpoints written beside training, and which of them stay |
-| `telemetry.py` | what a person and MLflow see of a run |
+| `preemption.py`, `watch.py` | nodes about to go; workers that hang |
+| `validation.py` | what the averaged generator makes of fixed clips |
+| `telemetry.py`, `board.py` | what MLflow sees of a run; what a person sees now |
+| `journals.py` | where lines wait on a node, and how each kind gets to MLflow |
+| `node_metrics.py`, `phases.py` | load of a node; where the time goes |
 | `served.py` | the model file that MLflow runs; ships with `model/` inside a version |
 """

@@ -184,8 +184,10 @@ class TrainConfig:
     """Clips that one worker reads ahead."""
     log_every_clips: int = operational(4_000)
     """Clips between two points of the curves; rounded up to whole iterations."""
-    picture_every_clips: int = operational(80_000)
-    """Clips between two before/after pictures; rounded up to whole iterations."""
+    validate_every_clips: int = operational(80_000)
+    """Clips between two validations, each with a picture and a video; rounded up likewise."""
+    validation_clips: int = operational(16)
+    """Fixed clips that a validation scores."""
     checkpoint_every_clips: int = operational(80_000)
     """Clips between two checkpoints; rounded up to whole iterations."""
     keep_checkpoints: int = operational(3)
@@ -200,6 +202,10 @@ class TrainConfig:
     """Go on with a run although its data set is another one now."""
     worker_failures: int = operational(3)
     """Failures of workers after which the run is given up."""
+    hang_after_s: int = operational(600)
+    """Seconds without an iteration, validation or checkpoint after which workers start again."""
+    profile_iterations: int = operational(0)
+    """Iterations of this start that rank 0 records for a trace in MLflow; 0 = none."""
 
     def __post_init__(self) -> None:
         """Check numbers against each other; every message names the cure."""
@@ -236,10 +242,13 @@ class TrainConfig:
 
 _AT_LEAST_ONE = (
     "clips", "batch_clips", "clip_frames", "window_shards", "workers", "worker_threads",
-    "micro_batch_clips", "prefetch_clips", "log_every_clips", "picture_every_clips",
-    "checkpoint_every_clips", "keep_checkpoints",
+    "micro_batch_clips", "prefetch_clips", "log_every_clips", "validate_every_clips",
+    "validation_clips", "checkpoint_every_clips", "keep_checkpoints", "hang_after_s",
 )  # fmt: skip
-_AT_LEAST_ZERO = ("min_workers", "keep_every_clips", "register_every_clips", "worker_failures")
+_AT_LEAST_ZERO = (
+    "min_workers", "keep_every_clips", "register_every_clips", "worker_failures",
+    "profile_iterations",
+)  # fmt: skip
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 

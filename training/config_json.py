@@ -14,7 +14,7 @@ from data_pipeline.door import UserError
 from training.config import TrainConfig
 from training.strict import build
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -34,6 +34,9 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
     for since, added in _OPERATIONAL_SINCE.items():
         if schema < since:
             filled = {**added, **filled}
+    for since, renamed in _RENAMED.items():
+        if schema < since:
+            filled = {renamed.get(name, name): value for name, value in filled.items()}
     return build(TrainConfig, filled, "config")
 
 
@@ -86,7 +89,11 @@ _OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
         "require_tracking": False,
         "sharding": "fsdp",
     },
+    4: {"hang_after_s": 600, "profile_iterations": 0, "validation_clips": 16},
 }
+_RENAMED = {4: {"picture_every_clips": "validate_every_clips"}}
+# The digest changes with what is learnt, not with every schema.
+_LEARNT_SCHEMA = max(_LEARNT_SINCE)
 
 
 def config_digest(config: TrainConfig) -> str:
@@ -94,7 +101,7 @@ def config_digest(config: TrainConfig) -> str:
 
     Of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest.
     """
-    return sha256_of_json({"schema": SCHEMA, **learnt_fields(from_json(to_json(config)))})
+    return sha256_of_json({"schema": _LEARNT_SCHEMA, **learnt_fields(from_json(to_json(config)))})
 
 
 def learnt_fields(config: Any) -> dict[str, Any]:

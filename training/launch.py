@@ -1,5 +1,6 @@
 """What the driver does: open the run, start the workers, register what they learnt."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from data_pipeline.provenance import commit
 from data_pipeline.reader import DataSet
 from mlops import names, tracking
 from mlops.registry import Version
-from training import checkpoint, record, start, telemetry
+from training import checkpoint, journals, record, start
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.config_json import config_digest, learnt_fields, to_json
@@ -22,8 +23,9 @@ from training.export import export, learnt_sha256, whole_networks
 from training.model.generator import check_size
 from training.record import Record
 from training.worker import SPLIT, Job
-from training.workers import run_workers
+from training.workers import refuse_missing_gpus, run_workers
 
+_IMAGE = "STTN_IMAGE"  # set in the container image, its name and digest
 _LEASE_S = 60.0  # a store may be silent that long; a dead run on another host is waited for so long
 
 
@@ -43,9 +45,10 @@ def launch(config: TrainConfig) -> Outcome:
         config: resolved.
 
     Raises:
-        UserError: the data set does not fit, or the run was begun otherwise.
+        UserError: the data set does not fit, GPUs are missing, or the run was begun otherwise.
         Refused: the workers failed more often than allowed, or somebody else trains this run.
     """
+    refuse_missing_gpus(config)
     data_set = _checked_data(config)
     assert config.tracking_uri is not None
     tracking.impatient()
@@ -62,7 +65,7 @@ def launch(config: TrainConfig) -> Outcome:
             assert reached is not None
             if reached.clips > config.clips:
                 say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
-            telemetry.replay(config.tracking_uri, begun.run_id)
+            journals.replay(config.tracking_uri, begun.run_id)
             version = _registered(reached, config)
             sha256 = learnt_sha256(whole_networks(reached, config))
     return Outcome(reached, version, sha256)
@@ -166,6 +169,8 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
         names.COMMIT: commit(),
         names.CONFIG_DIGEST: config_digest(config),
     }
+    if os.environ.get(_IMAGE):
+        tags[names.IMAGE] = os.environ[_IMAGE]
     if begun is not None:
         try:
             tracking.ensure_run(

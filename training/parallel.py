@@ -134,6 +134,11 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Of this process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def from_rank_zero(value: T | None) -> T:
     """Rank 0's value on every rank; the others pass None."""
     box = [value]

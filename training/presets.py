@@ -62,7 +62,8 @@ PRESETS: dict[str, TrainConfig] = {
         micro_batch_clips=2,
         prefetch_clips=4,
         log_every_clips=4,
-        picture_every_clips=8,
+        validate_every_clips=8,
+        validation_clips=2,
         checkpoint_every_clips=4,
     ),
     # Narrower networks want larger initial weights for the same gain per layer (0.02 at 256
@@ -91,7 +92,8 @@ PRESETS: dict[str, TrainConfig] = {
         micro_batch_clips=2,
         prefetch_clips=8,
         log_every_clips=20,
-        picture_every_clips=160,
+        validate_every_clips=160,
+        validation_clips=4,
         checkpoint_every_clips=160,
     ),
 }

@@ -1,50 +1,36 @@
-"""What a person and MLflow see of a run; only rank 0 writes.
-
-Workers report to a `Board`, an actor that the driver reads to draw its progress bar: Ray Train's
-own reports are throttled to one in two seconds and would hold the loop up.
-"""
+"""What a person and MLflow see of a run; only rank 0 writes."""
 
 import contextlib
-import os
-import tempfile
+import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile, schedule
 
 from data_pipeline.door import say
-from mlops import names, tracking
-from mlops.journal import Journal, Line, now_ms
-from mlops.tracking import Point
-from training.batch import to_tensors
-from training.model.generator import Generator
+from mlops import names
+from mlops.journal import now_ms
+from mlops.video import Colour, H264Writer, VideoFacts
+from training.batch import Batch
+from training.journals import CLOSE_S, folder_of, opened
+from training.phases import CHECKPOINTS, DATA, VALIDATION, Phases
+from training.validation import Frames, Shown
 
-PICTURE = "fixed_clip"  # name of the before/after pictures in MLflow
-_PICTURED_FRAMES = 3
-_CLOSE_S = 60.0  # for what is not sent yet at the end of a run
-
-
-class Board:
-    """The newest line about a run, from rank 0 to the driver."""
-
-    def __init__(self) -> None:
-        self._clips = 0
-        self._note = ""
-
-    def post(self, clips: int, note: str) -> None:
-        """Replace the line: clips seen, and words about them."""
-        self._clips, self._note = clips, note
-
-    def read(self) -> tuple[int, str]:
-        """The newest line."""
-        return self._clips, self._note
+_SHARES = {
+    DATA: names.DATA_WAIT,
+    CHECKPOINTS: names.CHECKPOINT_WAIT,
+    VALIDATION: names.VALIDATION_TIME,
+}
+_VIDEO_FPS, _VIDEO_CRF = 8, 18
+_NO_COLOUR = Colour(2, 2, 2)  # not said
+_NOT_PROFILED = 3  # iterations: the first ones allocate and choose algorithms
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +46,7 @@ class Pace:
 
 
 class Telemetry:
-    """Writes of one training run: scalars and pictures to MLflow, one line to the board.
+    """Writes of one training run: scalars, pictures, files to MLflow, one line to the board.
 
     MLflow is written to by a journal on this node's disk, so that nothing here waits for it.
     `with` it: at the end what is not sent yet is sent, for a while.
@@ -71,17 +57,29 @@ class Telemetry:
         board: handle of the driver's `Board` actor.
         clips: clips seen so far.
         pace: of this run.
+        profiled: iterations that are recorded, 0 = none.
     """
 
-    def __init__(self, tracking_uri: str, run_id: str, board: Any, clips: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        run_id: str,
+        board: Any,
+        clips: int,
+        pace: Pace,
+        profiled: int = 0,
+    ) -> None:
         self._journal = opened(tracking_uri, run_id)
         self._folder = folder_of(run_id)
         self._board = board
         self._pace = pace
         self._clips = clips
         self._began = time.monotonic()
+        self._profile = self._profiler(profiled) if profiled else None
 
     def __enter__(self) -> "Telemetry":
+        if self._profile is not None:
+            self._profile.start()
         return self
 
     def __exit__(
@@ -90,16 +88,26 @@ class Telemetry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._profile is not None:
+            self._profile.stop()
         # After an error the other workers wait for this one to be gone.
-        left = self._journal.close(_CLOSE_S if error is None else 1.0)
+        left = self._journal.close(CLOSE_S if error is None else 1.0)
         if left or self._journal.lost:
             say(
                 f"MLflow: {left} lines not sent yet, {self._journal.lost} lost "
                 f"({self._journal.trouble}); those in {self._folder} are sent by the next start"
             )
 
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        self._journal.append({"tags": dict(tags)})
+
     def scalars(
-        self, clips: int, losses: Mapping[str, float], learning_rate: float, waited_s: float
+        self,
+        clips: int,
+        losses: Mapping[str, float],
+        learning_rate: float,
+        seconds: Mapping[str, float],
     ) -> None:
         """Log the means of an interval.
 
@@ -107,89 +115,102 @@ class Telemetry:
             clips: clips seen at its end.
             losses: of the global batch, means over the interval.
             learning_rate: of the generator.
-            waited_s: seconds of the interval in which rank 0 waited for data.
+            seconds: of the interval on rank 0, by phase.
         """
         elapsed = max(time.monotonic() - self._began, 1e-9)
         speed = (clips - self._clips) / elapsed
         flops = speed * self._pace.flops_per_clip / self._pace.workers
+        shares = {name: seconds.get(phase, 0.0) / elapsed for phase, name in _SHARES.items()}
         values = {
             **losses,
             names.LEARNING_RATE: learning_rate,
             names.CLIPS_PER_SECOND: speed,
-            names.DATA_WAIT: waited_s / elapsed,
             names.TERAFLOPS: flops / 1e12,
+            **shares,
         }
         if self._pace.peak:
             values[names.UTILISATION] = flops / self._pace.peak
-        self._journal.append({"clips": clips, "time_ms": now_ms(), "values": values})
-        note = f"hole {losses[names.LOSS_HOLE]:.3f}, valid {losses[names.LOSS_VALID]:.3f}"
+        self._values(clips, values)
+        fast = (
+            f"{values[names.UTILISATION]:.0%} MFU"
+            if self._pace.peak
+            else f"{flops / 1e9:.1f} GFLOP/s each"
+        )
+        note = (
+            f"hole {losses[names.LOSS_HOLE]:.3f}, valid {losses[names.LOSS_VALID]:.3f}, "
+            f"adversarial {losses[names.LOSS_GENERATOR_ADVERSARIAL]:.3f}, "
+            f"{speed:.2f} clips/s now, {fast}, {_memory_bytes() / 2**30:.1f} GiB, "
+            f"data wait {shares[names.DATA_WAIT]:.1%}"
+        )
         self._board.post.remote(clips, note)
         self._clips, self._began = clips, time.monotonic()
 
-    def picture(self, clips: int, image: NDArray[np.uint8]) -> None:
-        """Log a before/after picture, uint8 [H, W, 3]."""
-        file = self._folder / f"{clips:09d}.png"
-        with contextlib.suppress(OSError):  # the line without its picture is passed over
-            Image.fromarray(image).save(file)
-        self._journal.append({"clips": clips, "picture": file.name})
+    def validation(self, clips: int, scores: Mapping[str, float], shown: Shown) -> None:
+        """Log scores, a before/after picture and a short video."""
+        if scores:
+            self._values(clips, scores)
+        picture = self._folder / f"{clips:09d}.png"
+        with contextlib.suppress(OSError):  # a line whose file is missing is passed over
+            Image.fromarray(shown.picture()).save(picture)
+        self._journal.append({"clips": clips, "picture": picture.name})
+        film = self._folder / f"{clips:09d}.mp4"
+        with contextlib.suppress(OSError):
+            _write_video(film, shown.video())
+        self._journal.append({"file": film.name, "folder": names.VALIDATION_FOLDER})
 
+    def profiled(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; what is done with each is an iteration of the profile, if there is one.
 
-def folder_of(run_id: str) -> Path:
-    """Where this node keeps the lines of a run until MLflow has them."""
-    return Path(tempfile.gettempdir()) / f"sttn-journal-{os.getuid()}" / run_id
+        The trace goes to MLflow when all asked for are recorded.
+        """
+        for batch in batches:
+            yield batch
+            if self._profile is not None:
+                self._profile.step()
 
-
-def opened(tracking_uri: str, run_id: str) -> Journal:
-    """The journal of a run on this node; what an earlier process left there is sent."""
-    tracking.impatient()
-    folder = folder_of(run_id)
-
-    def send(lines: Sequence[Line]) -> None:
-        points = [
-            Point(line["clips"], line["time_ms"], line["values"])
-            for line in lines
-            if "values" in line
+    def time_by_phase(self, phases: Phases, elapsed: float) -> None:
+        """Say where the seconds of this start went, on rank 0."""
+        if elapsed <= 0:
+            return
+        known = {**phases.total, "other": max(0.0, elapsed - sum(phases.total.values()))}
+        parts = [
+            f"{name} {seconds:.1f} s ({seconds / elapsed:.1%})" for name, seconds in known.items()
         ]
-        tracking.log_points(tracking_uri, run_id, points)
-        for line in lines:
-            file = folder / line.get("picture", "")
-            if file.is_file():
-                with Image.open(file) as picture:
-                    image = np.asarray(picture)
-                tracking.log_picture(tracking_uri, run_id, PICTURE, image, line["clips"])
-                file.unlink()
+        self._board.tell.remote(f"time of rank 0, {elapsed:.1f} s: {', '.join(parts)}")
 
-    return Journal(folder, send)
+    def _values(self, clips: int, values: Mapping[str, float]) -> None:
+        self._journal.append({"clips": clips, "time_ms": now_ms(), "values": dict(values)})
 
+    def _profiler(self, iterations: int) -> profile:
+        def save(recorded: profile) -> None:
+            file = self._folder / f"clips-{self._clips:09d}.trace.json.gz"
+            with contextlib.suppress(OSError):
+                recorded.export_chrome_trace(str(file))
+            self._journal.append({"file": file.name, "folder": names.PROFILE_FOLDER})
 
-def replay(tracking_uri: str, run_id: str) -> None:
-    """Send what a run left on this node, for a while; says what stays."""
-    if folder_of(run_id).is_dir():
-        left = opened(tracking_uri, run_id).close(_CLOSE_S)
-        if left:
-            say(f"MLflow: {left} lines of the run still wait in {folder_of(run_id)}")
+        kinds = [ProfilerActivity.CPU]
+        kinds += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+        plan = schedule(wait=_NOT_PROFILED - 1, warmup=1, active=iterations, repeat=1)
+        return profile(activities=kinds, schedule=plan, on_trace_ready=save)
 
 
-@torch.no_grad()
-def before_and_after(
-    generator: Generator, frames: NDArray[np.uint8], masks: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """A picture of one clip: columns are frames; rows are the input, the result and the truth.
+def _memory_bytes() -> int:
+    """The most that this process has had: of the GPU where it computes there, else of RAM."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
-    Args:
-        generator: whole, on the CPU.
-        frames: uint8 [T, H, W, 3].
-        masks: uint8 [T, H, W], nonzero = hole.
 
-    Returns:
-        uint8 [3 * H, n * W, 3] with n <= 3 frames spread over the clip.
-    """
-    truth, holes = to_tensors(frames, masks)
-    shown = truth * (1 - holes)
-    predicted = generator(shown.unsqueeze(0), holes.unsqueeze(0))[0]
-    filled = shown + predicted * holes
-    spread = np.linspace(0, len(frames) - 1, min(_PICTURED_FRAMES, len(frames))).round().astype(int)
-    rows = [torch.cat(list(row[spread]), dim=-1) for row in (shown, filled, truth)]
-    picture = torch.cat(rows, dim=-2).permute(1, 2, 0)  # [3, 3H, nW] -> [3H, nW, 3]
-    pixels: NDArray[np.uint8] = ((picture + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-    return pixels
+def _write_video(file: Path, frames: Frames) -> None:
+    height, width = frames.shape[1:3]
+    like = VideoFacts(
+        path=file,
+        width=width,
+        height=height,
+        frames=len(frames),
+        fps=Fraction(_VIDEO_FPS),
+        colour=_NO_COLOUR,
+    )
+    with H264Writer(file, like, crf=_VIDEO_CRF) as writer:
+        for frame in frames:
+            writer.write(frame)

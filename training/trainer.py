@@ -1,24 +1,25 @@
 """Owns time: clips seen, intervals, the end. The loop says by name what happens and when."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_pipeline.clips import Clip, evaluation_clips
-from data_pipeline.reader import DataSet, read_clip
 from mlops import names
 from training import parallel
 from training.adversary import Adversary
 from training.batch import Batch
 from training.config import TrainConfig
 from training.loader import share
-from training.networks import build_generator
+from training.phases import CHECKPOINTS, CURVES, DATA, LEARNING, VALIDATION, Phases
+from training.preemption import Preemption
 from training.saver import Saver
-from training.telemetry import Telemetry, before_and_after
+from training.telemetry import Telemetry
+from training.validation import Validation
+from training.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ def train(
     *,
     clips: int,
     saver: Saver,
-    leaving: Callable[[], frozenset[str]],
+    preemption: Preemption,
+    watch: Watch,
     state: Mapping[str, Any],
-    data_set: DataSet,
+    validation: Validation,
     device: torch.device,
     telemetry: Telemetry | None,
 ) -> None:
@@ -52,45 +54,64 @@ def train(
         batches: this rank's shares, the first at position `clips`.
         clips: clips seen so far.
         saver: of this rank.
-        leaving: nodes that are about to go away, the same on all ranks. Collective.
+        preemption: says which nodes are about to go away.
+        watch: told that this rank gets on.
         state: JSON values written with every checkpoint.
-        data_set: for the picture.
+        validation: what is looked at now and then.
         device: where the networks are.
         telemetry: on rank 0, None elsewhere.
     """
+    began, phases = time.monotonic(), Phases()
     interval: list[Iteration] = []
-    waited_s = 0.0  # of the interval
     left: frozenset[str] = frozenset()  # nodes whose leaving a checkpoint has been written for
     if clips == 0:
-        _picture(config, adversary, data_set, telemetry, clips)
+        with phases.of(VALIDATION):
+            _validate(validation, adversary, telemetry, clips)
     while clips < config.clips:
-        asked = time.monotonic()
-        batch = next(batches).to(device)
-        waited_s += time.monotonic() - asked
-
-        losses = adversary.learn(batch, clips)
+        watch.beat(clips)
+        with phases.of(DATA):
+            batch = next(batches).to(device)
+        with phases.of(LEARNING):
+            losses = adversary.learn(batch, clips)
         before, clips = clips, clips + config.batch_clips
         interval.append(Iteration(before, losses, dict(adversary.gradient_squares)))
 
         done = clips >= config.clips
-        going = leaving() - left
+        going = preemption.nodes() - left
         keep = done or bool(going) or _due(before, clips, config.checkpoint_every_clips)
         log = done or _due(before, clips, config.log_every_clips)
         if keep or log:
-            means = _means(interval, config.batch_clips)
+            with phases.of(CURVES):
+                means = _means(interval, config.batch_clips)
         if log:
-            if telemetry is not None:
-                telemetry.scalars(clips, means, adversary.set_learning_rate(before), waited_s)
-            interval, waited_s = [], 0.0
-        if done or _due(before, clips, config.picture_every_clips):
-            _picture(config, adversary, data_set, telemetry, clips)
+            rate = adversary.set_learning_rate(before)
+            _log(telemetry, clips, means, rate, phases.interval())
+            interval = []
+        if done or _due(before, clips, config.validate_every_clips):
+            watch.beat(clips)
+            with phases.of(VALIDATION):
+                _validate(validation, adversary, telemetry, clips)
         if keep:
-            _refuse_broken(adversary, clips)
-            saver.save(clips, adversary.tensors(), state, score=means[names.LOSS_HOLE])
-        if going:
-            saver.finish()  # what is still being written when the node goes is lost
+            watch.beat(clips)
+            with phases.of(CHECKPOINTS):
+                _refuse_broken(adversary, clips)
+                saver.save(clips, adversary.tensors(), state, score=means[names.LOSS_HOLE])
+                if done or going:
+                    saver.finish()  # what is still being written when the node goes is lost
             left |= going
-    saver.finish()
+    if telemetry is not None:
+        telemetry.time_by_phase(phases, time.monotonic() - began)
+
+
+def _log(
+    telemetry: Telemetry | None,
+    clips: int,
+    means: Mapping[str, float],
+    rate: float,
+    seconds: Mapping[str, float],
+) -> None:
+    if telemetry is not None:
+        telemetry.scalars(clips, means, rate, seconds)
 
 
 def _due(before: int, now: int, every: int) -> bool:
@@ -154,22 +175,11 @@ def _refuse_broken(adversary: Adversary, clips: int) -> None:
         )
 
 
-def _picture(
-    config: TrainConfig,
-    adversary: Adversary,
-    data_set: DataSet,
-    telemetry: Telemetry | None,
-    clips: int,
+def _validate(
+    validation: Validation, adversary: Adversary, telemetry: Telemetry | None, clips: int
 ) -> None:
-    """Log what the averaged generator makes of one fixed clip. Collective."""
-    weights = {name: parallel.whole(value).cpu() for name, value in adversary.ema.items()}
-    if telemetry is None:
-        return
-    # Unseen video where there is some: what is learnt by heart looks good on the other.
-    split = "test" if "test" in data_set.splits else "train"
-    video = data_set.videos(split)[0]
-    frames = min(config.clip_frames, video.frames)
-    clip: Clip = evaluation_clips((video.frames,), (len(video.mask_kinds),), 1, frames)[0]
-    generator = build_generator(config.generator)
-    generator.load_state_dict(weights)
-    telemetry.picture(clips, before_and_after(generator, *read_clip(data_set, video, clip)))
+    """Log what the averaged generator makes of fixed clips. Collective."""
+    generator = validation.generator(adversary)
+    scores = validation.scores(generator)
+    if telemetry is not None:
+        telemetry.validation(clips, scores, validation.shown(generator))

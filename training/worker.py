@@ -1,6 +1,10 @@
 """What one Ray worker does: find its place, take up the run where it stands, learn to the end."""
 
+import os
+import platform
 import socket
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +17,7 @@ from data_pipeline import lake
 from data_pipeline.clips import clip_order
 from data_pipeline.door import UserError, say
 from data_pipeline.reader import DataSet
+from mlops import names
 from training import checkpoint, parallel, record
 from training.adversary import Adversary
 from training.checkpoint import Checkpoint
@@ -22,12 +27,17 @@ from training.flops import matmul_flops, training_flops
 from training.footprint import refuse_too_large
 from training.loader import Loader
 from training.networks import build_adversary
+from training.node_metrics import NodeMetrics
+from training.preemption import Preemption
 from training.saver import Saver
 from training.start import weights_of
 from training.telemetry import Pace, Telemetry
 from training.trainer import train
+from training.validation import Validation
+from training.watch import Watch
 
 SPLIT = "train"
+_TELL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,20 @@ class Job:
     init: str | None = None
     """Pinned URI of the weights to begin with."""
     board: Any = None
-    """Handle of a `telemetry.Board`."""
+    """Handle of a `board.Board`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker stands."""
+
+    rank: int
+    world: int
+    node: str
+    """Ray's id of its node."""
+    neighbours: Mapping[int, int]
+    """Rank -> process id of all workers on its node, itself among them."""
+    device: torch.device
 
 
 def work(told: dict[str, Any]) -> None:
@@ -51,31 +74,51 @@ def work(told: dict[str, Any]) -> None:
 
     Args:
         told: `{"job": Job}`.
-
-    Raises:
-        UserError: this node does not see the storage of the run.
     """
     job: Job = told["job"]
     config = from_json(job.config)
     torch.set_num_threads(config.worker_threads)
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    place = _place()
+
+    def tell(lines: str) -> None:
+        sys.stderr.write(f"{lines}\n")  # where Ray keeps logs
+        ray.get(job.board.tell.remote(lines), timeout=_TELL_S)
+
+    with Watch(config.hang_after_s, place.rank, place.neighbours, tell) as watch:
+        _train(job, config, place, watch)
+
+
+def _place() -> Place:
+    """Collective."""
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    node = ray.get_runtime_context().get_node_id()
+    rank = parallel.rank()
+    ranks = parallel.gathered((node, rank, os.getpid()))
+    neighbours = {other: process for there, other, process in ranks if there == node}
+    return Place(rank, parallel.world(), node, neighbours, device)
+
+
+def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
+    """Take up the run where it stands and go on to its end. Collective."""
+    rank, world, device = place.rank, place.world, place.device
     assert config.data is not None
     assert config.storage is not None
     assert config.tracking_uri is not None
     run_uri = lake.join(config.storage, config.name)
-    _refuse_unshared(run_uri)
+    if _refused(job, lambda: _refuse_unshared(run_uri)):
+        return
     data_set = DataSet.open(config.data)
     chosen = _newest(run_uri, rank)
     weights = None
     if chosen is None and job.init is not None:
         weights = weights_of(job.init, config.tracking_uri)
-    here = context.get_local_world_size()
+    here = len(place.neighbours)
     adversary = build_adversary(config, device, here, weights)
-    refuse_too_large(adversary, config, (data_set.height, data_set.width), device, here)
+    size = data_set.height, data_set.width
+    if _refused(job, lambda: refuse_too_large(adversary, config, size, device, here)):
+        return
     clips = 0
     if chosen is not None:
         chosen.load(adversary.tensors())
@@ -87,8 +130,14 @@ def work(told: dict[str, Any]) -> None:
         telemetry = None
         if rank == 0:
             pace = _pace(adversary, config, data_set, device, world)
-            telemetry = stack.enter_context(
-                Telemetry(config.tracking_uri, job.run_id, job.board, clips, pace)
+            to = config.tracking_uri, job.run_id, job.board
+            telemetry = Telemetry(*to, clips, pace, config.profile_iterations)
+            stack.enter_context(telemetry)
+            telemetry.tags({names.HARDWARE: _hardware(config, device, world)})
+        if rank == min(place.neighbours):
+            gpu = device.type == "cuda"
+            stack.enter_context(
+                NodeMetrics(config.tracking_uri, job.run_id, place.node, watch, gpu=gpu)
             )
         saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0))
         batches = Loader(
@@ -101,13 +150,15 @@ def work(told: dict[str, Any]) -> None:
             position=clips,
             prefetch_clips=config.prefetch_clips,
         )
+        ours = iter(stack.enter_context(batches))
         train(
             config,
             adversary,
-            iter(stack.enter_context(batches)),
+            ours if telemetry is None else telemetry.profiled(ours),
             clips=clips,
             saver=saver,
-            leaving=_leaving,
+            preemption=Preemption(),
+            watch=watch,
             state={
                 "config": to_json(config),
                 "config_digest": config_digest(config),
@@ -116,7 +167,7 @@ def work(told: dict[str, Any]) -> None:
                 "commit": job.commit,
                 "world": world,
             },
-            data_set=data_set,
+            validation=Validation(data_set, SPLIT, config, device),
             device=device,
             telemetry=telemetry,
         )
@@ -131,10 +182,29 @@ def _pace(
     return Pace(flops, world, peak)
 
 
-def _leaving() -> frozenset[str]:
-    """Nodes of this group that were told to go (a drain, a reclaimed machine). Collective."""
-    info = ray.train.get_preemption_info()
-    return frozenset(info.preempted_node_ids) if info else frozenset()
+def _hardware(config: TrainConfig, device: torch.device, world: int) -> str:
+    """In words, for MLflow: what an equal result needs to be equal."""
+    if device.type == "cuda":
+        return f"{world} x {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    kind = torch.backends.cpu.get_cpu_capability()
+    threads = f"{config.worker_threads} threads"
+    return f"{world} x CPU ({platform.machine()}, {kind}, {threads}), torch {torch.__version__}"
+
+
+def _refused(job: Job, check: Callable[[], None]) -> bool:
+    """What one node finds wrong ends all workers, and the driver says it: trying again is no use.
+
+    Collective.
+    """
+    problem = None
+    try:
+        check()
+    except UserError as error:
+        problem = str(error)
+    problems = parallel.gathered(problem)
+    if problems and parallel.rank() == 0:
+        ray.get(job.board.refuse.remote(problems[0]))
+    return bool(problems)
 
 
 def _refuse_unshared(run_uri: str) -> None:

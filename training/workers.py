@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import ray
+import torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import ScalingConfig  # `ray.train` types it as version 1
@@ -18,12 +19,13 @@ from data_pipeline import lake
 from data_pipeline.door import Refused, UserError, say
 from data_pipeline.progress import progress
 from data_pipeline.session import ray_session
+from training.board import Board
 from training.config import TrainConfig
-from training.telemetry import Board
 from training.worker import Job, work
 
 RESIZE_S = 30.0  # between looks whether more workers could be had
 _POLL_S = 1.0
+_Read = tuple[int, str, list[str]]
 
 
 def run_workers(config: TrainConfig, job: Job, clips: int, meanwhile: Callable[[], None]) -> None:
@@ -40,8 +42,8 @@ def run_workers(config: TrainConfig, job: Job, clips: int, meanwhile: Callable[[
         Refused: the workers failed more often than allowed.
     """
     with ray_session(cpus=config.workers * config.worker_threads), _known_warnings():
-        _look_for_gpus(config)
-        board = ray.remote(num_cpus=0)(Board).remote()
+        _say_what_is_waited_for(config)
+        board: Any = ray.remote(num_cpus=0)(Board).remote()
         trainer = TorchTrainer(
             work,
             train_loop_config={"job": replace(job, board=board)},
@@ -60,6 +62,9 @@ def run_workers(config: TrainConfig, job: Job, clips: int, meanwhile: Callable[[
                 trainer.fit()
             except TrainingFailedError as error:
                 raise _in_words(config, error) from error
+        refused: str | None = ray.get(board.refused.remote())
+        if refused is not None:
+            raise UserError(refused)
 
 
 def _scaling(config: TrainConfig) -> ScalingConfig:
@@ -73,25 +78,31 @@ def _scaling(config: TrainConfig) -> ScalingConfig:
     )
 
 
-def _look_for_gpus(config: TrainConfig) -> None:
-    """A machine without GPUs never gets any; a cluster may grow.
+def refuse_missing_gpus(config: TrainConfig) -> None:
+    """A machine never gets more GPUs than it has; a cluster may grow.
 
     Raises:
-        UserError: the local machine has too few.
+        UserError: this machine has too few, and no cluster was named.
     """
-    if config.device != "cuda":
-        return
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    found = int(resources.get("GPU", 0))
     wanted = config.min_workers or config.workers
-    if found >= wanted:
+    if config.device != "cuda" or os.environ.get("RAY_ADDRESS") or ray.is_initialized():
         return
-    if not os.environ.get("RAY_ADDRESS"):
+    found = torch.cuda.device_count()
+    if found < wanted:
+        fewer = f"--workers {found}, " if found else ""
         raise UserError(
-            f"{wanted} workers want a GPU each and this machine has {found}: use --workers "
-            f"{found or 1}, --device cpu, or a cluster (RAY_ADDRESS)"
+            f"{wanted} workers want a GPU each and this machine has {found}: use {fewer}"
+            "--device cpu, or a cluster (RAY_ADDRESS)"
         )
-    say(f"{wanted} workers want a GPU each and the cluster has {found} now: waiting for more")
+
+
+def _say_what_is_waited_for(config: TrainConfig) -> None:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    kind, each = ("GPU", 1) if config.device == "cuda" else ("CPU", config.worker_threads)
+    wanted = each * (config.min_workers or config.workers)
+    found = int(resources.get(kind, 0))
+    if found < wanted:
+        say(f"the workers want {wanted} {kind}s and the cluster has {found} now: waiting for more")
 
 
 def _in_words(config: TrainConfig, error: TrainingFailedError) -> Exception:
@@ -120,7 +131,9 @@ def _shown(
 
         def draw() -> None:
             while not over.wait(_POLL_S):
-                seen, note = cast(tuple[int, str], ray.get(board.read.remote()))
+                seen, note, lines = cast(_Read, ray.get(board.read.remote()))
+                for line in lines:
+                    say(line)
                 bar.at(max(seen, clips), note or f"starting {config.workers} workers")
                 meanwhile()
 

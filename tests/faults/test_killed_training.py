@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,23 @@ def test_worker_and_driver_killed_and_a_second_start_refused(place, undisturbed)
     found = json.loads(out.splitlines()[-1])
     assert found["weights_sha256"] == said["weights_sha256"]
     assert place.points("killed") == points
+
+
+def test_a_stopped_worker_is_found_shown_and_replaced(place, undisturbed):
+    said, points, _ = undisturbed
+    process = place.start("hangs", "--hang-after-s", 8)
+    wait_until(lambda: place.reached("hangs") >= 12, process=process)
+    stopped = victims(process, "worker")[0]
+    print(f"SIGSTOP to worker {stopped}, {place.reached('hangs')} of {CLIPS} clips kept")
+    os.kill(stopped, signal.SIGSTOP)
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert f"(process {stopped}) is stopped; its stacks:" in out
+    assert "has got no further than clip" in out
+    assert out.count("training/trainer.py") >= 2  # in the stacks of both
+    assert not Path(f"/proc/{stopped}").exists()
+    assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
+    assert place.points("hangs") == points
 
 
 @pytest.mark.long

@@ -67,7 +67,8 @@ OPERATIONAL = {
     "compile_blocks": True,
     "prefetch_clips": 17,
     "log_every_clips": 1,
-    "picture_every_clips": 1,
+    "validate_every_clips": 1,
+    "validation_clips": 1,
     "checkpoint_every_clips": 1,
     "keep_checkpoints": 4,
     "keep_every_clips": 100,
@@ -75,6 +76,8 @@ OPERATIONAL = {
     "require_tracking": True,
     "allow_new_data": True,
     "worker_failures": 0,
+    "hang_after_s": 60,
+    "profile_iterations": 1,
 }
 
 
@@ -183,7 +186,7 @@ def without(name):
         (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
         (without("seed"), "config lacks seed"),
         (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
-        (document(schema=99), "schema 99; this version reads schemas 1 to 3"),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 4"),
         (without("schema"), "schema None"),
         (document(clips="800"), "config.clips is '800' (str)"),
         (document(clips=800.0), "config.clips is 800.0 (float)"),

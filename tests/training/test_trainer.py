@@ -11,23 +11,26 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from data_pipeline.clips import clip_order, evaluation_clips
 from data_pipeline.reader import DataSet, read_clip
 from mlops import names
+from mlops.metrics import hole_psnr_db, hole_ssim
 from training import checkpoint
 from training.batch import Batch
 from training.checkpoint import weights_sha256
 from training.config import OptimiserConfig
 from training.loader import Loader
 from training.networks import build_adversary, build_generator
+from training.phases import CHECKPOINTS, CURVES, DATA, LEARNING, VALIDATION
 from training.presets import PRESETS
 from training.saver import Saver
-from training.telemetry import before_and_after
 from training.trainer import train
+from training.validation import Validation, show
+from training.watch import Watch
 
 CONFIG = dataclasses.replace(
     PRESETS["smoke"],
     clips=24,
     log_every_clips=8,
     checkpoint_every_clips=8,
-    picture_every_clips=12,
+    validate_every_clips=12,
     keep_checkpoints=2,
     optimiser=OptimiserConfig(generator_learning_rate=0.01, ema_half_life_clips=8.0, init_std=0.1),
 )
@@ -38,13 +41,24 @@ class Notes:
 
     def __init__(self):
         self.lines = []
-        self.pictures = []
+        self.validations = []
+        self.phases = None
 
-    def scalars(self, clips, losses, learning_rate, waited_s):
-        self.lines.append((clips, losses, learning_rate, waited_s))
+    def scalars(self, clips, losses, learning_rate, seconds):
+        self.lines.append((clips, losses, learning_rate, seconds))
 
-    def picture(self, clips, image):
-        self.pictures.append((clips, image))
+    def validation(self, clips, scores, shown):
+        self.validations.append((clips, scores, shown))
+
+    def time_by_phase(self, phases, elapsed):
+        self.phases = phases, elapsed
+
+
+class Warnings:
+    """In place of `Preemption`: warns as it is told to."""
+
+    def __init__(self, nodes=frozenset):
+        self.nodes = nodes
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +93,7 @@ def run(data_set, tmp_path):
         settings = {"batch_clips": config.batch_clips, "rank": 0, "world": 1, "prefetch_clips": 1}
         kept = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
         with (
+            Watch(60, 0, {}, print) as watch,
             Saver(uri, **kept, leader=True) as saver,
             Loader(data_set, "train", order, position=seen, **settings) as batches,
         ):
@@ -89,9 +104,10 @@ def run(data_set, tmp_path):
                 map(change, batches, positions),
                 clips=seen,
                 saver=saver,
-                leaving=leaving,
+                preemption=Warnings(leaving),
+                watch=watch,
                 state={},
-                data_set=data_set,
+                validation=Validation(data_set, "train", config, torch.device("cpu")),
                 device=torch.device("cpu"),
                 telemetry=notes,
             )
@@ -115,39 +131,58 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(run):
 def test_intervals_are_counted_in_clips(run, tmp_path):
     _, notes = run(28)
     assert [clips for clips, *_ in notes.lines] == [8, 16, 24, 28]
-    assert [clips for clips, _ in notes.pictures] == [0, 12, 24, 28]
+    assert [clips for clips, *_ in notes.validations] == [0, 12, 24, 28]
     assert checkpoints(tmp_path) == [24, 28]  # the newest two of 8, 16, 24, 28
 
 
 def test_points_of_the_curves_are_means_over_their_interval(run):
     _, every = run(24, name="every", log_every_clips=4)
     _, second = run(24, name="second", log_every_clips=8)
-    for i, (_, losses, rate, waited_s) in enumerate(second.lines):
+    for i, (_, losses, rate, seconds) in enumerate(second.lines):
         first, last = every.lines[2 * i][1], every.lines[2 * i + 1][1]
         assert losses.keys() == first.keys() >= {names.LOSS_HOLE, names.LOSS_VALID}
         assert all(losses[name] == pytest.approx((first[name] + last[name]) / 2) for name in losses)
         assert rate == CONFIG.optimiser.generator_learning_rate
-        assert waited_s > 0
+        assert seconds[DATA] > 0
+        assert seconds[LEARNING] > 0
 
 
-def test_pictures_are_of_the_averaged_generator_on_one_fixed_clip_held_out(run, data_set):
+def test_phases_add_up_to_the_time_of_the_loop(run):
+    _, notes = run(24)
+    phases, elapsed = notes.phases
+    assert phases.total.keys() == {DATA, LEARNING, CURVES, VALIDATION, CHECKPOINTS}
+    assert 0.9 * elapsed < sum(phases.total.values()) <= elapsed
+
+
+def test_a_validation_is_of_the_averaged_generator_on_fixed_clips_held_out(run, data_set):
     adversary, notes = run(12)
     (video,) = data_set.videos("test")
-    (clip,) = evaluation_clips((video.frames,), (2,), 1, CONFIG.clip_frames)
-    pixels = read_clip(data_set, video, clip)
+    clips = evaluation_clips((video.frames,), (2,), CONFIG.validation_clips, CONFIG.clip_frames)
     generator = build_generator(CONFIG.generator)
     generator.load_state_dict(adversary.ema)
-    (first, before), (last, after) = notes.pictures
+    psnr, ssim = [], []
+    for clip in clips:
+        truth, masks = read_clip(data_set, video, clip)
+        filled = show(generator, truth, masks, torch.device("cpu")).filled
+        for frame in zip(truth, filled, masks, strict=True):
+            psnr.append(hole_psnr_db(*frame))
+            ssim.append(hole_ssim(*frame))
+    (first, before, _), (last, after, shown) = notes.validations
     assert (first, last) == (0, 12)
-    assert np.array_equal(after, before_and_after(generator, *pixels))
-    assert not np.array_equal(after, before_and_after(adversary.generator, *pixels))
-    assert not np.array_equal(after, before)
+    assert after[names.VALIDATION_HOLE_PSNR] == pytest.approx(np.mean(psnr))
+    assert after[names.VALIDATION_HOLE_SSIM] == pytest.approx(np.mean(ssim))
+    assert after != before
+    (longer,) = evaluation_clips((video.frames,), (2,), 1, min(16, video.frames))
+    pixels = *read_clip(data_set, video, longer), torch.device("cpu")
+    assert np.array_equal(shown.video(), show(generator, *pixels).video())
+    assert not np.array_equal(shown.video(), show(adversary.generator, *pixels).video())
 
 
-def test_a_held_out_video_shorter_than_a_clip_is_pictured_whole(run, data_sets):
+def test_a_held_out_video_shorter_than_a_clip_is_taken_whole(run, data_sets):
     short = DataSet.open(data_sets["shortest held out"])
+    (video,) = short.videos("test")
     _, notes = run(4, data_set=short, clip_frames=10)
-    assert [image.shape for _, image in notes.pictures] == [(3 * 96, 3 * 96, 3)] * 2
+    assert [len(shown.truth) for *_, shown in notes.validations] == [video.frames] * 2
 
 
 def breaks_from(position):

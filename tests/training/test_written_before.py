@@ -67,5 +67,6 @@ def test_a_config_of_the_second_schema_reads_as_what_it_meant():
         storage="/runs",
         tracking_uri="sqlite:////mlflow.db",
         recompute_blocks=True,
+        validate_every_clips=80_000,  # picture_every_clips then
         loss=LossConfig(normalisation="local"),
     )

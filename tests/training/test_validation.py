@@ -1,10 +1,11 @@
-"""Pictures of a run. What it writes to MLflow is tested in `tests/mlops/test_tracking.py`."""
+"""What is shown of a clip; when and of what, is tested in `test_trainer.py`."""
 
 import numpy as np
 import pytest
+import torch
 
 from tests.training.small import SIDE, small_generator
-from training.telemetry import before_and_after
+from training.validation import show
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,8 @@ def test_a_picture_shows_input_result_and_truth_of_frames_spread_over_the_clip(f
     random = np.random.default_rng(0)
     truth = random.integers(0, 256, (frames, SIDE, SIDE, 3), np.uint8)
     masks = (random.random((frames, SIDE, SIDE)) < 0.3).astype(np.uint8)
-    picture = before_and_after(small_generator(), truth, masks)
+    found = show(small_generator(), truth, masks, torch.device("cpu"))
+    picture = found.picture()
     assert picture.dtype == np.uint8
     assert picture.shape == (3 * SIDE, len(shown) * SIDE, 3)
     # [3, H, n, W, 3] -> [3, n, H, W, 3]
@@ -26,3 +28,7 @@ def test_a_picture_shows_input_result_and_truth_of_frames_spread_over_the_clip(f
     assert (given[holes] == 128).all()  # mid grey
     assert (result[holes] != truth[shown][holes]).any()
     assert len(np.unique(result[holes])) > 10
+    # [T, H, 3, W, 3] -> three of [T, H, W, 3]
+    left, middle, right = found.video().reshape(frames, SIDE, 3, SIDE, 3).transpose(2, 0, 1, 3, 4)
+    for side, wanted in ((left, found.given), (middle, found.filled), (right, found.truth)):
+        assert np.array_equal(side, wanted)

@@ -1,0 +1,36 @@
+"""What the workers of a run want a person to see now.
+
+An actor that the driver reads to draw its progress bar: Ray Train's own reports are throttled to
+one in two seconds and would hold the loop up.
+"""
+
+
+class Board:
+    """The newest line about a run, and what must not be missed, from the workers to the driver."""
+
+    def __init__(self) -> None:
+        self._clips = 0
+        self._note = ""
+        self._lines: list[str] = []
+        self._refused: str | None = None
+
+    def post(self, clips: int, note: str) -> None:
+        """Replace the line: clips seen, and words about them."""
+        self._clips, self._note = clips, note
+
+    def tell(self, lines: str) -> None:
+        """Add lines that are shown once."""
+        self._lines.append(lines)
+
+    def read(self) -> tuple[int, str, list[str]]:
+        """The newest line, and those added since the last call."""
+        lines, self._lines = self._lines, []
+        return self._clips, self._note, lines
+
+    def refuse(self, why: str) -> None:
+        """Say that the run cannot be as it was asked for."""
+        self._refused = why
+
+    def refused(self) -> str | None:
+        """Why the run cannot be as it was asked for."""
+        return self._refused
