@@ -63,12 +63,12 @@ def small_adversary(
     )
 
 
-def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64):
+def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE):
     """The holes of each clip have another share of the pixels."""
     random = torch.Generator().manual_seed(seed)
-    pixels = torch.rand(clips, frames, 3, SIDE, SIDE, generator=random, dtype=dtype)
+    pixels = torch.rand(clips, frames, 3, side, side, generator=random, dtype=dtype)
     share = torch.linspace(0.2, 0.7, clips, dtype=dtype).reshape(-1, 1, 1, 1, 1)
-    noise = torch.rand(clips, frames, 1, SIDE, SIDE, generator=random, dtype=dtype)
+    noise = torch.rand(clips, frames, 1, side, side, generator=random, dtype=dtype)
     return Batch(pixels * 2 - 1, (noise < share).to(dtype), torch.ones(clips, dtype=dtype))
 
 

@@ -1,5 +1,6 @@
-"""Several processes learn what one learns, however they share the networks: gloo, float64."""
+"""Several processes learn what one learns, however they share the networks: gloo on the CPU."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -11,23 +12,43 @@ from torch import multiprocessing
 from torch.distributed.tensor import DTensor
 
 from data_pipeline import lake
-from tests.training.small import furthest, random_batch, small_adversary
+from tests.training.small import SIDE, furthest, random_batch, small_adversary
 from training import checkpoint, parallel
 from training.batch import Batch
 from training.checkpoint import NotWritten, weights_sha256
 from training.loader import share
+from training.networks import build_adversary
+from training.presets import PRESETS
 from training.saver import Saver
 
 pytestmark = pytest.mark.distributed
 
-# Global batch, clips computed at a time, iterations. Three clips are uneven over two ranks; four
-# over three leave nothing but padding to the third. A share computed at once keeps its graph.
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is learnt."""
+
+    batch_clips: int = 4
+    micro_batch_clips: int = 1
+    iterations: int = 3
+    recomputed: bool = False
+    smoke: bool = False
+    """The networks of the preset, on the smallest frame that they take; else smaller ones."""
+    dtype: torch.dtype = torch.float64
+
+
+# Three clips are uneven over two ranks; four over three leave nothing but padding to the third. A
+# share computed at once keeps its graph.
 CASES = {
-    "four": (4, 1, 10),
-    "four, at once": (4, 4, 3),
-    "three": (3, 1, 3),
-    "four, recomputed": (4, 4, 3),
+    "four": Case(iterations=10),
+    "four, at once": Case(micro_batch_clips=4),
+    "three": Case(batch_clips=3),
+    "four, recomputed": Case(micro_batch_clips=4, recomputed=True),
+    "smoke": Case(smoke=True, iterations=10),
+    "smoke, float32": Case(smoke=True, iterations=10, dtype=torch.float32),
 }
+FLOAT32_NOISE = 1e-6  # of losses around 1, over ten iterations
+SMOKE_SIDE = 48  # pixels; a feature map of 12x12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,42 +78,60 @@ GROUPS = (
 
 
 def cases_of(group):
-    """All of them in the first groups; one says whether the others share the networks rightly."""
-    return CASES if group.sharding == "fsdp" and group.world < 4 else ["four"]
+    """All of them in the first groups; some say whether the others share the networks rightly."""
+    if group.sharding == "fsdp" and group.world < 4:
+        return CASES
+    return ["four", "smoke", "smoke, float32"] if group.world % 2 == 0 else ["four"]
 
 
 def begun(case, group=None, rank=0):
-    batch_clips, micro_batch_clips, _ = CASES[case]
+    case = CASES[case]
+    ranks = group.node_ranks[rank] if group is not None and group.node_ranks else 0
+    if case.smoke:
+        # Of one process too: `shard` leaves that alone.
+        sharding = group.sharding if group is not None else "fsdp"
+        fields = {"micro_batch_clips": case.micro_batch_clips, "sharding": sharding}
+        config = dataclasses.replace(PRESETS["smoke"], **fields)
+        with default_dtype(case.dtype):
+            return build_adversary(config, torch.device("cpu"), ranks)
 
     def spread(generator, discriminator):
         if group is not None:
-            ranks = group.node_ranks[rank] if group.node_ranks else 0
             cpu = torch.device("cpu")
             parallel.shard(generator, discriminator, cpu, group.sharding, ranks)
 
     adversary = small_adversary(
-        micro_batch_clips=micro_batch_clips, batch_clips=batch_clips, spread=spread
+        micro_batch_clips=case.micro_batch_clips, batch_clips=case.batch_clips, spread=spread
     )
-    adversary.generator.recompute_blocks = case.endswith("recomputed")
+    adversary.generator.recompute_blocks = case.recomputed
     return adversary
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
 
 
 def share_of(case, iteration, rank, world):
     """This rank's clips and weights, padded as the loader pads them."""
-    batch_clips, _, _ = CASES[case]
-    whole = random_batch(iteration, clips=batch_clips)
-    picked, weights = zip(*share(0, batch_clips, rank, world), strict=True)
+    case = CASES[case]
+    side = SMOKE_SIDE if case.smoke else SIDE
+    whole = random_batch(iteration, clips=case.batch_clips, dtype=case.dtype, side=side)
+    picked, weights = zip(*share(0, case.batch_clips, rank, world), strict=True)
     picked = list(picked)
-    weights = torch.tensor(weights, dtype=torch.float64)
+    weights = torch.tensor(weights, dtype=case.dtype)
     return Batch(whole.frames[picked], whole.masks[picked], weights)
 
 
 def learnt(adversary, case, rank, world):
     """The losses of every iteration, summed over ranks: [iterations, losses]."""
-    batch_clips, _, iterations = CASES[case]
     losses = []
-    for i in range(iterations):
-        shares = adversary.learn(share_of(case, i, rank, world), i * batch_clips)
+    for i in range(CASES[case].iterations):
+        batch = share_of(case, i, rank, world)
+        shares = adversary.learn(batch, i * CASES[case].batch_clips)
         added = torch.stack([shares[name] for name in sorted(shares)]).detach().clone()
         losses.append(parallel.sum_over_ranks(added))
     return torch.stack(losses)
@@ -196,9 +235,15 @@ def root(tmp_path_factory, alone):
 )
 def test_several_processes_learn_what_one_learns(root, alone, case, group):
     found = load_file(root / str(group) / f"{case}.safetensors")
-    assert found["losses"].shape == (CASES[case][2], 5)
+    assert found["losses"].shape == (CASES[case].iterations, 5)
     difference, name = furthest(found, alone[case])
-    assert difference < 1e-12, name
+    if CASES[case].dtype == torch.float64:
+        assert difference < 1e-12, name
+        return
+    # Adam makes whole steps of the rounding of a gradient that is truly zero; what is computed
+    # with the weights does not see it.
+    assert float((found["losses"] - alone[case]["losses"]).abs().max()) < FLOAT32_NOISE
+    assert difference < 2 * CASES[case].iterations * 1e-4, name  # a step each way
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
