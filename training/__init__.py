@@ -18,7 +18,8 @@
 | `adversary.py` | owns what learns: two networks, two optimisers, the turns |
 | `losses.py`, `schedules.py` | pure: sums over the global batch; learning rate, EMA decay |
 | `flops.py` | what a clip costs to learn from, by formula; what a device reaches |
-| `footprint.py` | the memory of an iteration, estimated before the first |
+| `footprint.py` | the memory of a worker by part, estimated before the first iteration |
+| `plan.py`, `machines.py` | memory, bytes on the wire and time at best on machines not here |
 | `model/` | the networks and how they inpaint, on torch alone |
 | `parallel.py` | sharding, precision, compilation, applied to plain networks from outside |
 | `loader.py` | clips in order, a share for each rank |

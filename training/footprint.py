@@ -1,46 +1,122 @@
-"""What an iteration of both networks needs beside the weights, against what the device has left."""
+"""The memory of one worker, by part; said before the first iteration where it will not fit.
+
+Weights, moments and averages by arithmetic; what comes and goes in an iteration by factors that
+were counted on a CPU (storages alive at the widest moment).
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
 
 from data_pipeline.door import UserError
-from training.adversary import Adversary
+from training import parallel
 from training.config import TrainConfig
-from training.model.generator import SCALE
+from training.model.discriminator import Discriminator
+from training.model.generator import SCALE, Generator
 from training.model.memory import free_bytes
 
-# Feature maps that are held at the widest moment, counted on a CPU: for each block, and outside of
-# the blocks; a block that is computed again keeps what went into it.
-_BLOCK, _AGAIN, _OUTSIDE = 9, 1, 38
-# Gradients, the normed weights of the discriminator, and what the optimiser works in.
-_PARAMETERS = 2.25
+# Feature maps that are held: for each block (one that is computed again keeps what went into it),
+# outside of the blocks when the generator learns, and when the discriminator does.
+_BLOCK, _AGAIN = 10, 1
+_OUTSIDE_GENERATOR, _OUTSIDE_DISCRIMINATOR = 33.5, 18
+# Layers of the discriminator whose weights are worked on at once: copied whole, or gathered.
+_AT_ONCE, _AT_ONCE_GATHERED = 1.25, 2.5
+_FLOAT32, _BFLOAT16 = 4, 2
 
 
-def iteration_bytes(
-    adversary: Adversary, config: TrainConfig, clips: int, height: int, width: int
-) -> int:
-    """Bytes that one iteration of one worker needs beside weights, moments and average: about.
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes of one worker."""
 
-    Within 15 % of what was counted for networks of 64 to 256 channels, with T of 3 to 6 frames.
+    weights: int
+    """Its part of both networks, and the vectors of the spectral norms."""
+    moments: int
+    """Its part of Adam's two."""
+    average: int
+    """Its part of the averaged generator."""
+    gradients: int
+    """Its part of them at the widest moment of an iteration, and those not shared out yet."""
+    working_weights: int
+    """Normed, gathered or cast copies of weights, likewise."""
+    activations: int
+    """Of the clips computed at a time, likewise."""
+
+    @property
+    def iteration(self) -> int:
+        """What comes and goes in an iteration."""
+        return self.gradients + self.working_weights + self.activations
+
+    @property
+    def total(self) -> int:
+        """All parts."""
+        return sum(asdict(self).values())
+
+
+def footprint(
+    generator: Generator,
+    discriminator: Discriminator,
+    config: TrainConfig,
+    size: tuple[int, int],
+    *,
+    clips: int,
+    world: int,
+    shards: int,
+) -> Footprint:
+    """The memory of a worker that computes `clips` clips at an iteration.
+
+    What comes and goes is within 15 % of what was counted for networks of 64 to 256 channels, with
+    T of 3 to 6 frames, in float32 and bfloat16, in 1 and 2 processes.
 
     Args:
-        adversary: its networks; sharded or not, whole sizes count.
+        generator: sharded or not, or on the meta device; whole sizes count.
+        discriminator: likewise.
         config: the run.
-        clips: computed at a time.
-        height: of a frame, pixels.
-        width: of a frame, pixels.
+        size: height and width of a frame, pixels.
+        clips: of this worker's share.
+        world: workers.
+        shards: workers that share one copy of the networks (`parallel.shards`).
     """
-    shape = config.generator
-    number = 2 if config.precision == "bfloat16" else 4
-    one = number * config.clip_frames * shape.channels * (height // SCALE) * (width // SCALE)
-    maps = _OUTSIDE + shape.blocks * (_AGAIN if config.recompute_blocks else _BLOCK)
-    both: tuple[nn.Module, ...] = adversary.generator, adversary.discriminator
-    parameters = sum(4 * one.numel() for network in both for one in network.parameters())
-    return clips * maps * one + int(_PARAMETERS * parameters)
+    g, d = _bytes(generator.parameters()), _bytes(discriminator.parameters())
+    part_g, part_d = (_part(network, shards) for network in (generator, discriminator))
+    at_once = min(clips, config.micro_batch_clips)
+    graph_kept = at_once == clips  # of the prediction, while the discriminator learns
+    number = _BFLOAT16 if config.precision == "bfloat16" else _FLOAT32
+    area = (size[0] // SCALE) * (size[1] // SCALE)
+    one_map = at_once * config.clip_frames * number * config.generator.channels * area
+    blocks = config.generator.blocks * (_AGAIN if config.recompute_blocks else _BLOCK)
+    layer = max(_bytes(one.parameters()) for one in discriminator.spectral_layers())
+    block = max(_bytes(one.parameters()) for one in generator.transformer)
+    cast = (g + d) * _BFLOAT16 // _FLOAT32 if number == _BFLOAT16 else 0
+    alone, copied = world == 1, world > 1 and shards == 1
+    moments = (  # gradients, working weights, maps
+        (  # The discriminator has seen true and filled clips. Gradients of both, whole, add up.
+            part_g + d,
+            cast + d + int((_AT_ONCE if alone or copied else _AT_ONCE_GATHERED) * layer)
+            + copied * (g + d),
+            _OUTSIDE_DISCRIMINATOR + graph_kept * blocks,
+        ),
+        (  # The generator goes back. Those of several micro-batches, whole, add up.
+            part_d + (0 if graph_kept else part_g if alone else g),
+            cast + copied * (g + d) + (0 if alone or copied else 2 * block),
+            _OUTSIDE_GENERATOR + blocks,
+        ),
+    )  # fmt: skip
+    gradients, working, maps = max(moments, key=lambda one: one[0] + one[1] + one[2] * one_map)
+    return Footprint(
+        weights=part_g + part_d + _bytes(discriminator.buffers()),
+        moments=2 * (part_g + part_d),
+        average=part_g,
+        gradients=gradients,
+        working_weights=working,
+        activations=int(maps * one_map),
+    )
 
 
 def refuse_too_large(
-    adversary: Adversary,
+    generator: Generator,
+    discriminator: Discriminator,
     config: TrainConfig,
     size: tuple[int, int],
     device: torch.device,
@@ -49,7 +125,8 @@ def refuse_too_large(
     """Say before the first iteration that it will not fit.
 
     Args:
-        adversary: on the device.
+        generator: on the device.
+        discriminator: on the device.
         config: the run.
         size: height and width of a frame, pixels.
         device: of this worker.
@@ -58,17 +135,28 @@ def refuse_too_large(
     Raises:
         UserError: the estimate, what is free, and what to change.
     """
-    share = -(-config.batch_clips // config.workers)
-    clips = min(config.micro_batch_clips, share)
-    needed = iteration_bytes(adversary, config, clips, *size)
-    if device.type == "cpu":
-        needed *= workers_here
+    world = parallel.world()
+    share = -(-config.batch_clips // world)
+    shards = parallel.shards(world, config.sharding, workers_here)
+    found = footprint(
+        generator, discriminator, config, size, clips=share, world=world, shards=shards
+    )
+    needed = found.iteration * (workers_here if device.type == "cpu" else 1)
     free = free_bytes(device)
     if free is None or needed <= free:
         return
     raise UserError(
-        f"an iteration of {clips} clips at a time, each {config.clip_frames} frames of "
-        f"{size[1]}x{size[0]} pixels, needs about {needed / 2**30:.1f} GiB, and "
-        f"{free / 2**30:.1f} GiB are free on {device}: use a smaller --micro-batch-clips, "
-        "--recompute-blocks, --precision bfloat16, or fewer --clip-frames"
+        f"an iteration of {min(share, config.micro_batch_clips)} clips at a time, each "
+        f"{config.clip_frames} frames of {size[1]}x{size[0]} pixels, needs about "
+        f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}: use a smaller "
+        "--micro-batch-clips, --recompute-blocks, --precision bfloat16, or fewer --clip-frames"
     )
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(one.numel() * _FLOAT32 for one in tensors)
+
+
+def _part(network: nn.Module, shards: int) -> int:
+    """Bytes of the largest part: rows are shared out, and the first workers have one more."""
+    return sum(-(-len(one) // shards) * one[0].numel() * _FLOAT32 for one in network.parameters())

@@ -81,14 +81,27 @@ def shard(
             module.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sums
 
 
+def shards(world: int, sharding: Sharding, *node_ranks: int) -> int:
+    """Ranks that share one copy of the networks.
+
+    Args:
+        world: ranks.
+        sharding: see `shard`.
+        node_ranks: ranks of each node, of equal nodes once; read for "hsdp".
+    """
+    if sharding == "fsdp":
+        return world
+    # Nodes may have unequal numbers of ranks; what divides them all never reaches across two.
+    return 1 if sharding == "ddp" else math.gcd(*node_ranks)
+
+
 def _mesh(device: torch.device, sharding: Sharding, node_ranks: int) -> DeviceMesh:
     """Ranks as (copies, shards of a copy), or a row of shards alone. Collective."""
-    if sharding == "fsdp":
-        return init_device_mesh(device.type, (world(),))
-    # Nodes may have unequal numbers of ranks; what divides them all never reaches across two.
-    shards = 1 if sharding == "ddp" else math.gcd(*gathered(node_ranks))
+    each = shards(world(), sharding, *gathered(node_ranks))
+    if each == world():
+        return init_device_mesh(device.type, (each,))
     return init_device_mesh(
-        device.type, (world() // shards, shards), mesh_dim_names=("copies", "shards")
+        device.type, (world() // each, each), mesh_dim_names=("copies", "shards")
     )
 
 

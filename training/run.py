@@ -3,13 +3,14 @@
 python training/run.py demo                  # two CPU cores, minutes; data from `make demo`
 python training/run.py youtube-vos --workers 8 --data s3://lake/curated/youtube-vos/v1 ...
 python training/run.py demo --clips 1600     # go on with a run
+python training/run.py youtube-vos --plan --nodes 1 --gpus-per-node 8
 """
 
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import tyro
@@ -19,6 +20,8 @@ from mlops.tracking import absolute_uri
 from training.config import TrainConfig, resolve
 from training.config_json import config_digest, to_json
 from training.launch import launch
+from training.machines import Machines
+from training.plan import as_json, in_words, plan
 from training.presets import DEFAULT, PRESETS
 
 
@@ -31,7 +34,11 @@ class Invocation:
     dry_run: bool = False
     """Print the whole resolved run as one JSON document and touch nothing."""
     json: bool = False
-    """End with one line of JSON: run, clips, checkpoint, weights_sha256, model."""
+    """End with one line of JSON: run, clips, checkpoint, weights_sha256, model; or the plan."""
+    plan: bool = False
+    """Print what the run would need of the machines below, and touch nothing."""
+    machines: Annotated[Machines, tyro.conf.arg(name="")] = field(default_factory=Machines)
+    """What --plan is asked about."""
 
 
 def _body(argv: Sequence[str]) -> int:
@@ -46,6 +53,12 @@ def _body(argv: Sequence[str]) -> int:
         ),
         default=Invocation(config=PRESETS[preset]),
     )
+    if asked.plan:
+        found = plan(asked.config, asked.machines)
+        say(in_words(asked.config, asked.machines, found))
+        if asked.json:
+            print_json(as_json(found, asked.machines))
+        return 0
     config = resolve(asked.config, os.environ)
     config = replace(config, tracking_uri=absolute_uri(str(config.tracking_uri)))
     if asked.dry_run:

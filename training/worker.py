@@ -117,7 +117,8 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
     here = len(place.neighbours)
     adversary = build_adversary(config, device, here, weights)
     size = data_set.height, data_set.width
-    if _refused(job, lambda: refuse_too_large(adversary, config, size, device, here)):
+    networks = adversary.generator, adversary.discriminator
+    if _refused(job, lambda: refuse_too_large(*networks, config, size, device, here)):
         return
     clips = 0
     if chosen is not None:

@@ -1,14 +1,12 @@
-"""The estimate of an iteration's memory against what is really held, counted by storages."""
+"""The estimate of a worker's memory against what one process really holds; two: `test_plan.py`."""
 
 import dataclasses
-import weakref
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from data_pipeline.door import UserError
+from tests.training.counting import Held
 from training import footprint
 from training.batch import Batch
 from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
@@ -16,50 +14,39 @@ from training.networks import build_adversary
 
 CPU = torch.device("cpu")
 SIZE = 96, 192
+BASE = TrainConfig(
+    batch_clips=1,
+    workers=1,
+    clip_frames=3,
+    generator=GeneratorConfig(channels=64, blocks=4),
+    discriminator=DiscriminatorConfig(channels=16),
+)
 
 
-class Held(TorchDispatchMode):
-    """Counts bytes of storages that operations made, now and at most."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.most = 0
-        self.seen = weakref.WeakSet()
-
-    def __torch_dispatch__(self, operation, _types, args=(), kwargs=None):
-        outputs = operation(*args, **(kwargs or {}))
-        for one in tree_leaves(outputs):
-            if isinstance(one, torch.Tensor) and one.untyped_storage() not in self.seen:
-                storage = one.untyped_storage()
-                self.seen.add(storage)
-                self.now += storage.nbytes()
-                self.most = max(self.most, self.now)
-                weakref.finalize(storage, self.free, storage.nbytes())
-        return outputs
-
-    def free(self, size):
-        self.now -= size
-
-
-def config(**changes):
-    base = TrainConfig(
-        batch_clips=1,
-        workers=1,
-        clip_frames=3,
-        generator=GeneratorConfig(channels=64, blocks=4),
-        discriminator=DiscriminatorConfig(channels=16),
-    )
-    return dataclasses.replace(base, **changes)
+def changed(channels=64, blocks=4, **fields):
+    """`channels` of the generator; the discriminator has a quarter."""
+    shapes = {
+        "generator": GeneratorConfig(channels=channels, blocks=blocks),
+        "discriminator": DiscriminatorConfig(channels=channels // 4),
+    }
+    return dataclasses.replace(BASE, **shapes, **fields)
 
 
 @pytest.mark.parametrize(
     ("run", "clips"),
     [
-        (config(), 1),
-        (config(clip_frames=6), 1),
-        (config(generator=GeneratorConfig(channels=64, blocks=2)), 1),
-        (config(recompute_blocks=True), 1),
-        (config(batch_clips=2, micro_batch_clips=2), 2),
+        (changed(), 1),
+        (changed(clip_frames=6), 1),
+        (changed(blocks=2), 1),
+        (changed(blocks=8), 1),
+        (changed(recompute_blocks=True), 1),
+        (changed(batch_clips=2, micro_batch_clips=2), 2),
+        (changed(batch_clips=2), 2),
+        (changed(channels=128), 1),
+        (changed(channels=256, blocks=2), 1),
+        (changed(precision="bfloat16"), 1),
+        (changed(precision="bfloat16", channels=128), 1),
+        (changed(precision="bfloat16", recompute_blocks=True), 1),
     ],
 )
 def test_the_estimate_is_near_what_is_held(run, clips):
@@ -68,21 +55,23 @@ def test_the_estimate_is_near_what_is_held(run, clips):
     masks = (torch.rand(clips, run.clip_frames, 1, *SIZE) > 0.5).float()
     batch = Batch(frames, masks, torch.ones(clips))
     adversary.learn(batch, 0)
-    adversary.generator.zero_grad()
-    adversary.discriminator.zero_grad()
-    with Held() as held:
+    networks = adversary.generator, adversary.discriminator
+    gradients = [one.grad for network in networks for one in network.parameters()]
+    with Held(adversary.tensors().values(), gradients) as held:
+        del gradients
         adversary.learn(batch, 0)
-    estimate = footprint.iteration_bytes(adversary, run, clips, *SIZE)
-    assert estimate == pytest.approx(held.most, rel=0.15)
+    estimate = footprint.footprint(*networks, run, SIZE, clips=clips, world=1, shards=1)
+    assert estimate.iteration == pytest.approx(held.most, rel=0.15)
 
 
 def test_what_does_not_fit_is_refused_with_both_numbers_and_what_to_change(monkeypatch):
-    run = config(clip_frames=300)
+    run = changed(clip_frames=300)
     adversary = build_adversary(run, CPU)
-    footprint.refuse_too_large(adversary, run, SIZE, CPU, 1)
+    networks = adversary.generator, adversary.discriminator
+    footprint.refuse_too_large(*networks, run, SIZE, CPU, 1)
     monkeypatch.setattr(footprint, "free_bytes", lambda _device: 2**30)
     with pytest.raises(UserError) as caught:
-        footprint.refuse_too_large(adversary, run, SIZE, CPU, 2)
+        footprint.refuse_too_large(*networks, run, SIZE, CPU, 2)
     said = str(caught.value)
     assert "1 clips at a time, each 300 frames of 192x96 pixels" in said
     assert "and 1.0 GiB are free on cpu" in said

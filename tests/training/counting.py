@@ -1,0 +1,63 @@
+"""Counts what really happens in a block: memory that operations made, collectives and bytes."""
+
+import weakref
+from collections import Counter
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_KINDS = {
+    "c10d::_allgather_base_": "all-gather",
+    "_c10d_functional::all_gather_into_tensor": "all-gather",
+    "c10d::_reduce_scatter_base_": "reduce-scatter",
+    "c10d::allreduce_": "all-reduce",
+}
+
+
+class Held(TorchDispatchMode):
+    """Bytes of storages that operations make, or have `made` before, at most; not those `there`.
+
+    A storage may be emptied without going away (FSDP does that), so all are asked each time. A
+    sharded tensor has none of its own: its part is seen by itself.
+    """
+
+    def __init__(self, there, made=()):
+        super().__init__()
+        self.most = 0
+        self._there = weakref.WeakSet(plain(one).untyped_storage() for one in there)
+        self._made = weakref.WeakSet(plain(one).untyped_storage() for one in made)
+
+    def __torch_dispatch__(self, operation, _types, args=(), kwargs=None):
+        outputs = operation(*args, **(kwargs or {}))
+        for one in tree_leaves(outputs):
+            if type(one) in (torch.Tensor, torch.nn.Parameter):
+                storage = one.untyped_storage()
+                if storage not in self._there:
+                    self._made.add(storage)
+        self.most = max(self.most, sum(storage.nbytes() for storage in self._made))
+        return outputs
+
+
+class Exchanged(TorchDispatchMode):
+    """Calls and bytes of whole tensors, by kind."""
+
+    def __init__(self, world):
+        super().__init__()
+        self.times, self.payload = Counter(), Counter()
+        self._world = world
+
+    def __torch_dispatch__(self, operation, _types, args=(), kwargs=None):
+        kind = _KINDS.get(operation._schema.name)
+        if kind:
+            largest = max(one.nbytes for one in tree_leaves(args) if isinstance(one, torch.Tensor))
+            if operation._schema.name.startswith("_c10d_functional"):  # is given a part
+                largest *= self._world
+            self.times[kind] += 1
+            self.payload[kind] += largest
+        return operation(*args, **(kwargs or {}))
+
+
+def plain(tensor):
+    """The part that lies here."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
