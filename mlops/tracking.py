@@ -162,6 +162,11 @@ def set_run_tags(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
     client(uri).log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
 
+def run_tags(uri: str, run_id: str) -> dict[str, str]:
+    """All tags of a run."""
+    return dict(client(uri).get_run(run_id).data.tags)
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """Scalars of one moment."""

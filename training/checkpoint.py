@@ -80,17 +80,27 @@ class Checkpoint:
         """Fill these tensors in place, sharded as they lie; any subset of what was saved.
 
         Collective when a process group is there.
+
+        Raises:
+            Refused: files are not there any more, or are not what they were.
         """
         with _local_directory(self.uri, self.files) as directory, _known_warnings():
-            state_dict_loader.load(
-                tensors,
-                storage_reader=HuggingFaceStorageReader(str(directory)),
-                no_dist=not dist.is_initialized(),
-            )
+            try:
+                state_dict_loader.load(
+                    tensors,
+                    storage_reader=HuggingFaceStorageReader(str(directory)),
+                    no_dist=not dist.is_initialized(),
+                )
+            except CheckpointException as error:  # no `Exception`: nobody else would catch it
+                raise Refused(f"checkpoint {self.uri} cannot be loaded ({_why(error)})") from error
 
 
 class NotWritten(Refused):
     """A checkpoint could not be written."""
+
+
+def _why(error: CheckpointException) -> str:
+    return "; ".join(f"rank {rank}: {one[0]}" for rank, one in error.failures.items())
 
 
 def save(
@@ -125,8 +135,7 @@ def save(
                 no_dist=not dist.is_initialized(),
             )
         except CheckpointException as error:  # raised on every rank
-            why = "; ".join(f"rank {rank}: {one[0]}" for rank, one in error.failures.items())
-            raise NotWritten(f"{uri} was not written ({why})") from error
+            raise NotWritten(f"{uri} was not written ({_why(error)})") from error
         shards = _agreed(uri, lambda: _uploaded(Path(scratch), uri), group)
     files = {name: entry for shard in shards for name, entry in shard.items()}
 

@@ -112,5 +112,10 @@ def learnt_fields(config: Any) -> dict[str, Any]:
         if is_dataclass(value):
             chosen[item.name] = learnt_fields(value)
         elif item.metadata["learnt"]:
-            chosen[item.name] = list(value) if isinstance(value, tuple) else value
+            chosen[item.name] = _plain(value)
     return chosen
+
+
+def _plain(value: Any) -> Any:
+    """As JSON brings it back."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -183,7 +183,7 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
             ) from error
         if begun.data_digest != data_set.digest:
             say(f"{config.name} goes on with another data set: {config.data}")
-            tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
+        _log_what_is_learnt(config, begun, data_set)
         return begun
     init = start.pinned(config.init, uri) if config.init else None
     if init is not None:
@@ -195,9 +195,16 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
         init=init,
     )
     record.create(run_uri, begun)
-    tracking.log_params(uri, begun.run_id, record.flat(to_json(config)))
-    tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
+    _log_what_is_learnt(config, begun, data_set)
     return begun
+
+
+def _log_what_is_learnt(config: TrainConfig, begun: Record, data_set: DataSet) -> None:
+    """Parameters and data set of the run, where MLflow does not have them yet."""
+    uri = str(config.tracking_uri)
+    tracking.log_params(uri, begun.run_id, record.flat(to_json(config)))
+    if tracking.run_tags(uri, begun.run_id).get(names.DATA_DIGEST) != data_set.digest:
+        tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
 
 
 def _reached(run_uri: str) -> Checkpoint | None:

@@ -30,7 +30,7 @@ from training.networks import build_adversary
 from training.node_metrics import NodeMetrics
 from training.preemption import Preemption
 from training.saver import Saver
-from training.start import weights_of
+from training.start import Weights, weights_of
 from training.telemetry import Pace, Telemetry
 from training.trainer import train
 from training.validation import Validation
@@ -111,9 +111,14 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
         return
     data_set = DataSet.open(config.data)
     chosen = _newest(run_uri, rank)
-    weights = None
-    if chosen is None and job.init is not None:
-        weights = weights_of(job.init, config.tracking_uri)
+    weights: Weights = {}
+
+    def fetch() -> None:
+        if chosen is None and job.init is not None:
+            weights.update(weights_of(job.init, str(config.tracking_uri)))
+
+    if _refused(job, fetch):
+        return
     here = len(place.neighbours)
     adversary = build_adversary(config, device, here, weights)
     size = data_set.height, data_set.width

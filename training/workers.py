@@ -135,7 +135,10 @@ def _shown(
                 for line in lines:
                     say(line)
                 bar.at(max(seen, clips), note or f"starting {config.workers} workers")
-                meanwhile()
+                try:
+                    meanwhile()
+                except Exception as error:  # of a store or of MLflow: next time it may be well
+                    say(f"beside the training: {type(error).__name__}: {error}")
 
         thread = threading.Thread(target=draw, name="progress", daemon=True)
         thread.start()

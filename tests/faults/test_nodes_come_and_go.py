@@ -1,10 +1,13 @@
 """A run on a real cluster of several nodes that are warned, lost and added."""
 
+import json
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from tests.faults.processes import finish
@@ -13,6 +16,8 @@ from tests.faults.training import made, wait_until
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
 GRACE_S = 60
+LOG_CLIPS = 20
+FLOAT32_NOISE = 1e-5
 NAME = "elastic"
 
 
@@ -56,7 +61,8 @@ def test_two_nodes_then_one_then_two(place, cluster):
     cluster.wait_for_nodes()
     process = place.start(
         NAME, "--clips", 100_000, "--workers", 2, "--min-workers", 1,
-        "--checkpoint-every-clips", 200, "--log-every-clips", 20, RAY_ADDRESS=cluster.address,
+        "--checkpoint-every-clips", 200, "--log-every-clips", LOG_CLIPS,
+        RAY_ADDRESS=cluster.address,
     )  # fmt: skip
     try:
         wait_until(lambda: place.reached(NAME) >= 200, process=process)
@@ -81,3 +87,41 @@ def test_two_nodes_then_one_then_two(place, cluster):
     finally:
         process.kill()
         finish(process)
+    assert_clips_are_in_order(place)
+
+
+def assert_clips_are_in_order(place):
+    """What one worker learnt after the other was gone is what two would have: losses say so."""
+    by_world = dict(zip(place.checkpoints(NAME), place.worlds(NAME), strict=True))
+    first_alone = min(clips for clips, world in by_world.items() if world == 1)
+    last_together = max(clips for clips in by_world if clips < first_alone)
+    assert by_world[last_together] == 2
+    forked(place, last_together)
+    to = min(first_alone, last_together // LOG_CLIPS * LOG_CLIPS + 3 * LOG_CLIPS)
+    process = place.start(
+        "straight", "--clips", to, "--workers", 2, "--checkpoint-every-clips", 200,
+        "--log-every-clips", LOG_CLIPS,
+    )  # fmt: skip
+    code, _, err = finish(process)
+    assert code == 0, err
+    straight, elastic = place.losses("straight"), place.losses(NAME)
+    assert len(straight) >= 2
+    print(
+        f"loss by clips of two workers {straight}, of the one that was left "
+        f"{ {clips: elastic[clips] for clips in straight} }"
+    )
+    for clips, loss in straight.items():
+        assert elastic[clips] == pytest.approx(loss, abs=FLOAT32_NOISE)
+    one_interval_later = [elastic[clips + LOG_CLIPS] for clips in straight]
+    assert list(straight.values()) != pytest.approx(one_interval_later, abs=100 * FLOAT32_NOISE)
+
+
+def forked(place, clips):
+    """A run "straight" that stands where the other stood after so many clips."""
+    before, after = place.storage / NAME, place.storage / "straight"
+    shutil.copytree(place.checkpoints(NAME)[clips], after / "checkpoints" / f"clips-{clips:09d}")
+    record = json.loads((before / "run.json").read_text())
+    client = MlflowClient(place.tracking_uri, place.tracking_uri)
+    experiment = client.get_run(record["run_id"]).info.experiment_id
+    run = client.create_run(experiment, run_name="straight")
+    (after / "run.json").write_text(json.dumps({**record, "run_id": run.info.run_id}))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from mlops import names
 from tests.faults.processes import ROOT
 from tests.tiny import shard_tiny, write_videos
 from training import checkpoint
@@ -63,6 +64,13 @@ class Place:
     def worlds(self, name: str) -> list[int]:
         """Number of workers behind each checkpoint, in order."""
         return [checkpoint.opened(uri).state()["world"] for uri in self.checkpoints(name).values()]
+
+    def losses(self, name: str) -> dict[int, float]:
+        """Clips -> hole loss of the interval that ended there, as it was logged last."""
+        client = MlflowClient(self.tracking_uri, self.tracking_uri)
+        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        history = client.get_metric_history(run_id, names.LOSS_HOLE)
+        return {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
 
     def points(self, name: str, tracking_uri: str = "") -> set[tuple[str, int, float]]:
         """(key, clips, value) of everything in MLflow but timings."""
