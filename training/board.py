@@ -12,7 +12,7 @@ class Board:
         self._clips = 0
         self._note = ""
         self._lines: list[str] = []
-        self._refused: str | None = None
+        self._ended: tuple[str, bool] | None = None
 
     def post(self, clips: int, note: str) -> None:
         """Replace the line: clips seen, and words about them."""
@@ -27,10 +27,10 @@ class Board:
         lines, self._lines = self._lines, []
         return self._clips, self._note, lines
 
-    def refuse(self, why: str) -> None:
-        """Say that the run cannot be as it was asked for."""
-        self._refused = why
+    def end(self, why: str, mistake: bool) -> None:
+        """Say why trying again is no use; `mistake`: of whoever asked for the run."""
+        self._ended = why, mistake
 
-    def refused(self) -> str | None:
-        """Why the run cannot be as it was asked for."""
-        return self._refused
+    def ended(self) -> tuple[str, bool] | None:
+        """What `end` was told."""
+        return self._ended

@@ -1,6 +1,6 @@
 """Checkpoints written beside training: from a copy, in a thread of its own, one at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -26,11 +26,20 @@ class Saver:
         newest: checkpoints kept, see `checkpoint.kept`.
         every: clips, likewise.
         leader: this rank speaks and deletes what need not stay.
+        tell: brings a line to a person.
     """
 
-    def __init__(self, run_uri: str, *, newest: int, every: int, leader: bool) -> None:
+    def __init__(
+        self,
+        run_uri: str,
+        *,
+        newest: int,
+        every: int,
+        leader: bool,
+        tell: Callable[[str], None] = say,
+    ) -> None:
         self._run_uri, self._newest, self._every = run_uri, newest, every
-        self._leader = leader
+        self._leader, self._tell = leader, tell
         self._group = parallel.second_group()
         # Copies into the same memory each time: new pages would cost more than the copying.
         self._stager = DefaultStager(StagingOptions(False, False, False, False))
@@ -85,9 +94,12 @@ class Saver:
         except NotWritten as error:
             self._failures += 1
             if self._failures >= most_failures:
-                raise
+                before = f", nor were {self._failures - 1} before" if self._failures > 1 else ""
+                raise NotWritten(
+                    f"{error}{before}: see to the storage, then the same command goes on"
+                ) from error
             if self._leader:
-                say(f"{error}: the run goes on, the checkpoint before is the newest")
+                self._tell(f"{error}: the run goes on, the checkpoint before is the newest")
         finally:
             self._writing = None
 
@@ -99,4 +111,4 @@ class Saver:
             try:
                 checkpoint.prune(self._run_uri, self._newest, self._every)
             except (OSError, Refused, UserError) as error:
-                say(f"checkpoints not needed any more are still there: {error}")
+                self._tell(f"checkpoints not needed any more are still there: {error}")

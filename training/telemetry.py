@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from data_pipeline.door import say
 from mlops import names
 from mlops.journal import now_ms
 from mlops.video import Colour, H264Writer, VideoFacts
@@ -93,7 +92,7 @@ class Telemetry:
         # After an error the other workers wait for this one to be gone.
         left = self._journal.close(CLOSE_S if error is None else 1.0)
         if left or self._journal.lost:
-            say(
+            self._board.tell.remote(
                 f"MLflow: {left} lines not sent yet, {self._journal.lost} lost "
                 f"({self._journal.trouble}); those in {self._folder} are sent by the next start"
             )

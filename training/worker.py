@@ -15,12 +15,12 @@ import torch
 
 from data_pipeline import lake
 from data_pipeline.clips import clip_order
-from data_pipeline.door import UserError, say
+from data_pipeline.door import UserError
 from data_pipeline.reader import DataSet
 from mlops import names
 from training import checkpoint, parallel, record
 from training.adversary import Adversary
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, NotWritten
 from training.config import TrainConfig
 from training.config_json import config_digest, from_json, to_json
 from training.flops import matmul_flops, training_flops
@@ -55,6 +55,11 @@ class Job:
     board: Any = None
     """Handle of a `board.Board`."""
 
+    def tell(self, lines: str) -> None:
+        """Bring lines to a person, and to where Ray keeps logs."""
+        sys.stderr.write(f"{lines}\n")
+        ray.get(self.board.tell.remote(lines), timeout=_TELL_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -79,13 +84,11 @@ def work(told: dict[str, Any]) -> None:
     config = from_json(job.config)
     torch.set_num_threads(config.worker_threads)
     place = _place()
-
-    def tell(lines: str) -> None:
-        sys.stderr.write(f"{lines}\n")  # where Ray keeps logs
-        ray.get(job.board.tell.remote(lines), timeout=_TELL_S)
-
-    with Watch(config.hang_after_s, place.rank, place.neighbours, tell) as watch:
-        _train(job, config, place, watch)
+    with Watch(config.hang_after_s, place.rank, place.neighbours, job.tell) as watch:
+        try:
+            _train(job, config, place, watch)
+        except (FloatingPointError, NotWritten) as error:  # on all ranks
+            _end(job, str(error), mistake=False)
 
 
 def _place() -> Place:
@@ -110,7 +113,7 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
     if _refused(job, lambda: _refuse_unshared(run_uri)):
         return
     data_set = DataSet.open(config.data)
-    chosen = _newest(run_uri, rank)
+    chosen = _newest(job, run_uri, rank)
     weights: Weights = {}
 
     def fetch() -> None:
@@ -145,7 +148,7 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
             stack.enter_context(
                 NodeMetrics(config.tracking_uri, job.run_id, place.node, watch, gpu=gpu)
             )
-        saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0))
+        saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0, tell=job.tell))
         batches = Loader(
             data_set,
             SPLIT,
@@ -208,9 +211,14 @@ def _refused(job: Job, check: Callable[[], None]) -> bool:
     except UserError as error:
         problem = str(error)
     problems = parallel.gathered(problem)
-    if problems and parallel.rank() == 0:
-        ray.get(job.board.refuse.remote(problems[0]))
+    if problems:
+        _end(job, str(problems[0]), mistake=True)
     return bool(problems)
+
+
+def _end(job: Job, why: str, *, mistake: bool) -> None:
+    if parallel.rank() == 0:
+        ray.get(job.board.end.remote(why, mistake))
 
 
 def _refuse_unshared(run_uri: str) -> None:
@@ -226,13 +234,13 @@ def _refuse_unshared(run_uri: str) -> None:
         )
 
 
-def _newest(run_uri: str, rank: int) -> Checkpoint | None:
+def _newest(job: Job, run_uri: str, rank: int) -> Checkpoint | None:
     """The newest good checkpoint, the same one on all ranks; None = begin. Collective."""
     uri = None
     if rank == 0:
         found, passed_over = checkpoint.newest(run_uri)
         for line in passed_over:
-            say(f"checkpoint passed over: {line}")
+            job.tell(f"checkpoint passed over: {line}")
         uri = found.uri if found else ""
     uri = parallel.from_rank_zero(uri)
     return checkpoint.opened(uri) if uri else None

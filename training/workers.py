@@ -62,9 +62,10 @@ def run_workers(config: TrainConfig, job: Job, clips: int, meanwhile: Callable[[
                 trainer.fit()
             except TrainingFailedError as error:
                 raise _in_words(config, error) from error
-        refused: str | None = ray.get(board.refused.remote())
-        if refused is not None:
-            raise UserError(refused)
+        ended: tuple[str, bool] | None = ray.get(board.ended.remote())
+        if ended is not None:
+            why, mistake = ended
+            raise UserError(why) if mistake else Refused(f"{config.name!r} has stopped: {why}")
 
 
 def _scaling(config: TrainConfig) -> ScalingConfig:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import ray
@@ -25,6 +26,9 @@ def s3(tmp_path_factory):
         patch.setenv("STTN_CACHE", str(tmp_path_factory.mktemp("cache")))
         # Clients are kept by fsspec, and they keep the endpoint they were made for.
         client().clear_instance_cache()
+        # moto keeps the buckets of all servers of a process together.
+        reset = Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+        urlopen(reset, timeout=10).close()
         client().mkdir("bucket")
         yield "s3://bucket"
         client().clear_instance_cache()

@@ -92,6 +92,29 @@ def test_a_stopped_worker_is_found_shown_and_replaced(place, undisturbed):
     assert place.points("hangs") == points
 
 
+def test_storage_that_takes_nothing_is_said_and_in_the_end_stops_the_run(place, undisturbed):
+    said, points, _ = undisturbed
+    process = place.start("full")
+    wait_until(lambda: place.reached("full") >= 12, process=process)
+    folder = place.storage / "full" / "checkpoints"
+    folder.rename(folder.with_name("aside"))
+    folder.touch()  # no folder: nothing can be written into it
+    print("a file in the place of the checkpoints' folder")
+    code, out, err = finish(process)
+    assert code == 1
+    assert out.count("was not written") == 2
+    assert "the run goes on, the checkpoint before is the newest" in out
+    assert "nor were 2 before: see to the storage, then the same command goes on" in err
+    assert "Traceback" not in out + err
+    folder.unlink()
+    folder.with_name("aside").rename(folder)
+    assert 12 <= place.reached("full") < CLIPS
+    code, out, err = finish(place.start("full"))
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
+    assert place.points("full") == points
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(4))

@@ -1,0 +1,170 @@
+"""The train door as a job of a Ray cluster that wants a token: what a user types, word for word."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.faults.processes import ROOT, descendants, finish
+from tests.faults.training import made, wait_until
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
+
+CLIPS = 8
+BIN = Path(sys.executable).parent
+VARIABLES = {"data": "STTN_DATA", "storage": "STTN_STORAGE", "tracking_uri": "MLFLOW_TRACKING_URI"}
+
+
+class Head:
+    """A Ray head in processes of its own, and a checkout to submit from."""
+
+    def __init__(self, folder, checkout):
+        self.checkout = checkout
+        self.port, gcs = free_port(), free_port()
+        self.environment = {
+            # What a shell of a user has: nothing of this test's.
+            **{name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ},
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(16),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        command = [
+            "ray", "start", "--head", "--block", "--port", gcs, "--num-cpus", 2,
+            "--dashboard-host", "127.0.0.1", "--dashboard-port", self.port,
+            "--object-store-memory", 200 * 2**20, "--temp-dir", folder,
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            [str(word) for word in command],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def answers(self):
+        """The job server is there; it says so only to who has the token."""
+        token = f"Bearer {self.environment['RAY_AUTH_TOKEN']}"
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/version", headers={"Authorization": token}
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def ray_job(self, *words, seconds=200, **environment):
+        """`ray job …` as typed: exit code and everything it printed."""
+        command = ["ray", "job", words[0], "--address", f"http://127.0.0.1:{self.port}", *words[1:]]
+        done = subprocess.run(
+            command,
+            cwd=self.checkout,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def close(self):
+        """SIGTERM would drain the node for half a minute."""
+        for pid in (self._process.pid, *(pid for pid, _ in descendants(self._process.pid))):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._process.wait()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("submitted"))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The tracked files: what lies about in a working tree is not what is shown here."""
+    folder = tmp_path_factory.mktemp("checkout")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory, checkout):
+    # Sockets lie below; their paths must be short.
+    head = Head(tmp_path_factory.mktemp("r"), checkout)
+    try:
+        wait_until(head.answers, 120)
+        yield head
+    finally:
+        head.close()
+
+
+def test_a_submitted_run_is_the_run_that_the_door_does(place, head):
+    run = [
+        "python", "training/run.py", "smoke", "--name", "submitted", "--clips", str(CLIPS),
+        "--data", str(place.data), "--storage", str(place.storage),
+        "--tracking-uri", place.tracking_uri, "--json",
+    ]  # fmt: skip
+    code, out = head.ray_job("submit", "--working-dir", ".", "--", *run)
+    assert code == 0, out
+    said = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    assert (said["run"], said["clips"]) == ("submitted", CLIPS)
+    code, out, err = finish(place.start("here", "--clips", CLIPS))
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
+
+
+def test_the_bare_command_says_what_it_lacks(head):
+    code, out = head.ray_job("submit", "--working-dir", ".", "--", "python", "training/run.py")
+    assert code == 1
+    assert "exit code 2" in out
+    assert "this run needs --data (or STTN_DATA), --storage (or STTN_STORAGE)" in out
+    assert "MLFLOW_TRACKING_URI" in out
+    assert "python training/run.py demo" in out
+    assert "Traceback" not in out
+
+
+def test_the_bare_command_finds_everything_in_the_environment(place, head):
+    """The default preset wants 8 GPUs: on a cluster, which may grow, it waits for them."""
+    variables = {name: str(getattr(place, field)) for field, name in VARIABLES.items()}
+    given = json.dumps({"env_vars": variables})
+    words = "--working-dir", ".", "--submission-id", "bare", "--no-wait"
+    code, out = head.ray_job(
+        "submit", *words, "--runtime-env-json", given, "--", "python", "training/run.py"
+    )
+    assert code == 0, out
+    wanted = "the workers want 8 GPUs and the cluster has 0 now: waiting for more"
+    wait_until(lambda: wanted in head.ray_job("logs", "bare")[1], 60)
+    code, out = head.ray_job("stop", "bare")
+    assert code == 0, out
+    assert "STOPPED" in head.ray_job("status", "bare")[1].upper()
+
+
+def test_nobody_submits_without_the_token(head):
+    words = "submit", "--working-dir", ".", "--", "python", "training/run.py"
+    code, out = head.ray_job(*words, RAY_AUTH_TOKEN=secrets.token_hex(16))
+    assert code != 0
+    assert "Authentication failed" in out
