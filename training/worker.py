@@ -106,48 +106,28 @@ def _place() -> Place:
 def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
     """Take up the run where it stands and go on to its end. Collective."""
     rank, world, device = place.rank, place.world, place.device
-    assert config.data is not None
-    assert config.storage is not None
-    assert config.tracking_uri is not None
-    run_uri = lake.join(config.storage, config.name)
+    tracking_uri = str(config.tracking_uri)
+    run_uri = lake.join(str(config.storage), config.name)
     if _refused(job, lambda: _refuse_unshared(run_uri)):
         return
-    data_set = DataSet.open(config.data)
-    chosen = _newest(job, run_uri, rank)
-    weights: Weights = {}
-
-    def fetch() -> None:
-        if chosen is None and job.init is not None:
-            weights.update(weights_of(job.init, str(config.tracking_uri)))
-
-    if _refused(job, fetch):
+    data_set = DataSet.open(str(config.data))
+    taken_up = _take_up(job, config, place, run_uri, (data_set.height, data_set.width))
+    if taken_up is None:
         return
-    here = len(place.neighbours)
-    adversary = build_adversary(config, device, here, weights)
-    size = data_set.height, data_set.width
-    networks = adversary.generator, adversary.discriminator
-    if _refused(job, lambda: refuse_too_large(*networks, config, size, device, here)):
-        return
-    clips = 0
-    if chosen is not None:
-        chosen.load(adversary.tensors())
-        clips = chosen.clips
-    adversary.set_iterations(clips // config.batch_clips)
+    adversary, clips = taken_up
     order = clip_order(data_set, SPLIT, config.seed, config.clip_frames, config.window_shards)
     keep = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
     with ExitStack() as stack:
         telemetry = None
         if rank == 0:
             pace = _pace(adversary, config, data_set, device, world)
-            to = config.tracking_uri, job.run_id, job.board
+            to = tracking_uri, job.run_id, job.board
             telemetry = Telemetry(*to, clips, pace, config.profile_iterations)
             stack.enter_context(telemetry)
             telemetry.tags({names.HARDWARE: _hardware(config, device, world)})
         if rank == min(place.neighbours):
             gpu = device.type == "cuda"
-            stack.enter_context(
-                NodeMetrics(config.tracking_uri, job.run_id, place.node, watch, gpu=gpu)
-            )
+            stack.enter_context(NodeMetrics(tracking_uri, job.run_id, place.node, watch, gpu=gpu))
         saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0, tell=job.tell))
         batches = Loader(
             data_set,
@@ -180,6 +160,31 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
             device=device,
             telemetry=telemetry,
         )
+
+
+def _take_up(
+    job: Job, config: TrainConfig, place: Place, run_uri: str, size: tuple[int, int]
+) -> tuple[Adversary, int] | None:
+    """What learns, as it was after so many clips; None when the run cannot be. Collective."""
+    chosen = _newest(job, run_uri, place.rank)
+    weights: Weights = {}
+
+    def fetch() -> None:
+        if chosen is None and job.init is not None:
+            weights.update(weights_of(job.init, str(config.tracking_uri)))
+
+    if _refused(job, fetch):
+        return None
+    here = len(place.neighbours)
+    adversary = build_adversary(config, place.device, here, weights)
+    networks = adversary.generator, adversary.discriminator
+    if _refused(job, lambda: refuse_too_large(*networks, config, size, place.device, here)):
+        return None
+    if chosen is not None:
+        chosen.load(adversary.tensors())
+    clips = chosen.clips if chosen is not None else 0
+    adversary.set_iterations(clips // config.batch_clips)
+    return adversary, clips
 
 
 def _pace(

@@ -58,9 +58,8 @@ def test_a_new_cluster_goes_on_where_the_lost_one_stood(tmp_path_factory):
         kill_head(first)
         print(f"SIGKILL to the head, {place.reached(NAME)} of {CLIPS} clips kept")
         code, out, err = finish(process)
-        print(
-            f"the run has ended {time.monotonic() - began:.0f} s later, exit {code}: {err.strip().splitlines()[-1]}"
-        )
+        after = f"{time.monotonic() - began:.0f} s later"
+        print(f"the run has ended {after}, exit {code}: {err.strip().splitlines()[-1]}")
         assert code != 0
         assert place.reached(NAME) < CLIPS
     finally:
