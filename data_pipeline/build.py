@@ -11,7 +11,6 @@ from re import fullmatch
 from typing import Any
 
 import ray.data
-from ray.exceptions import RayError, RayTaskError
 
 from data_pipeline import catalogue, croissant, lake, manifest
 from data_pipeline.config import ShardConfig
@@ -210,18 +209,12 @@ def _job(uri: str, workers: int, orders: Sequence[Order], told: Tally) -> Iterat
     job = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         partial(_run, told=told), num_cpus=1, compute=pool
     )
-    try:
-        for row in job.iter_rows():
-            if row["wrong"]:
-                raise UserError(row["wrong"])
-            if row["failed"]:
-                raise Refused(row["failed"])
-            yield Written.decode(row["written"])
-    except RayTaskError:
-        raise  # a fault of this code keeps its traceback
-    except RayError as error:
-        line = str(error).strip().splitlines()[0]
-        raise Refused(f"Ray gave up ({line}): run the same command to go on") from error
+    for row in job.iter_rows():
+        if row["wrong"]:
+            raise UserError(row["wrong"])
+        if row["failed"]:
+            raise Refused(row["failed"])
+        yield Written.decode(row["written"])
 
 
 def _run(row: dict[str, Any], told: Tally) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.exceptions import RayError, RayTaskError
 
 from data_pipeline.door import Refused
 
@@ -30,8 +31,20 @@ def ray_session(cpus: int) -> Iterator[None]:
     starts a local Ray with `cpus` CPUs and stops it at the end.
 
     Raises:
-        Refused: Ray did not start, or the cluster does not answer.
+        Refused: Ray did not start, the cluster does not answer, or it is lost meanwhile.
     """
+    try:
+        with _session(cpus):
+            yield
+    except RayTaskError:
+        raise  # a fault of this code keeps its traceback
+    except RayError as error:
+        line = str(error).strip().splitlines()[0]
+        raise Refused(f"Ray gave up ({line}): run the same command to go on") from error
+
+
+@contextmanager
+def _session(cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return

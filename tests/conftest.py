@@ -9,6 +9,7 @@ _HERE = Path(__file__).parent
 _TOGETHER = ("data_pipeline", "mlops")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks
 def pytest_collection_modifyitems(items):
     """Name the group of each test; a group is run by one process, in order."""
     for item in items:

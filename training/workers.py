@@ -131,15 +131,19 @@ def _shown(
     with progress(f"train {config.name}", config.clips, "clips", start=clips) as bar:
 
         def draw() -> None:
-            while not over.wait(_POLL_S):
-                seen, note, lines = cast(_Read, ray.get(board.read.remote()))
-                for line in lines:
-                    say(line)
-                bar.at(max(seen, clips), note or f"starting {config.workers} workers")
+            last, trouble = False, ""
+            while not last:
+                last = over.wait(_POLL_S)  # once more: what was said at the end
                 try:
+                    seen, note, lines = cast(_Read, ray.get(board.read.remote()))
+                    for line in lines:
+                        say(line)
+                    bar.at(max(seen, clips), note or f"starting {config.workers} workers")
                     meanwhile()
                 except Exception as error:  # of a store or of MLflow: next time it may be well
-                    say(f"beside the training: {type(error).__name__}: {error}")
+                    if str(error) != trouble:
+                        trouble = str(error)
+                        say(f"beside the training: {type(error).__name__}: {trouble}")
 
         thread = threading.Thread(target=draw, name="progress", daemon=True)
         thread.start()

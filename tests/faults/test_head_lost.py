@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 from tests.faults.processes import finish
 from tests.faults.training import made, wait_until
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(500), pytest.mark.long]
 
 NAME = "orphan"
 CLIPS = 160

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -112,14 +113,15 @@ def checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory, checkout):
-    # Sockets lie below; their paths must be short.
-    head = Head(tmp_path_factory.mktemp("r"), checkout)
-    try:
-        wait_until(head.answers, 120)
-        yield head
-    finally:
-        head.close()
+def head(checkout):
+    # Paths of sockets, which lie below, must be short.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        head = Head(folder, checkout)
+        try:
+            wait_until(head.answers, 120)
+            yield head
+        finally:
+            head.close()
 
 
 def test_a_submitted_run_is_the_run_that_the_door_does(place, head):
