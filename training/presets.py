@@ -29,6 +29,7 @@ def _large(batch_clips: int) -> TrainConfig:
         clips=-(-paper.clips // batch_clips) * batch_clips,
         batch_clips=batch_clips,
         workers=batch_clips,
+        min_workers=batch_clips // 8,  # goes on with what there is
         sharding="hsdp",  # over many nodes FSDP would exchange longer than it computes (--plan)
         optimiser=OptimiserConfig(generator_learning_rate=rate, discriminator_learning_rate=rate),
     )

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from av import FFmpegError
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile, schedule
 
@@ -41,7 +42,7 @@ class Pace:
     workers: int
     """Among which clips are shared."""
     peak: float
-    """FLOPs per second that one worker's device reaches; 0 = not known."""
+    """FLOPs per second that one worker's GPU reaches; 0 = it computes on a CPU."""
 
 
 class Telemetry:
@@ -127,18 +128,16 @@ class Telemetry:
             names.TERAFLOPS: flops / 1e12,
             **shares,
         }
-        if self._pace.peak:
+        gpu = self._pace.peak > 0
+        fast = f"{flops / 1e9:.1f} GFLOP/s each"
+        if gpu:
             values[names.UTILISATION] = flops / self._pace.peak
+            fast = f"{values[names.UTILISATION]:.0%} MFU"
         self._values(clips, values)
-        fast = (
-            f"{values[names.UTILISATION]:.0%} MFU"
-            if self._pace.peak
-            else f"{flops / 1e9:.1f} GFLOP/s each"
-        )
         note = (
             f"hole {losses[names.LOSS_HOLE]:.3f}, valid {losses[names.LOSS_VALID]:.3f}, "
             f"adversarial {losses[names.LOSS_GENERATOR_ADVERSARIAL]:.3f}, "
-            f"{speed:.2f} clips/s now, {fast}, {_memory_bytes() / 2**30:.1f} GiB, "
+            f"{speed:.2f} clips/s now, {fast}, {_memory_bytes(gpu=gpu) / 2**30:.1f} GiB, "
             f"data wait {shares[names.DATA_WAIT]:.1%}"
         )
         self._board.post.remote(clips, note)
@@ -153,7 +152,7 @@ class Telemetry:
             Image.fromarray(shown.picture()).save(picture)
         self._journal.append({"clips": clips, "picture": picture.name})
         film = self._folder / f"{clips:09d}.mp4"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FFmpegError):
             _write_video(film, shown.video())
         self._journal.append({"file": film.name, "folder": names.VALIDATION_FOLDER})
 
@@ -193,9 +192,9 @@ class Telemetry:
         return profile(activities=kinds, schedule=plan, on_trace_ready=save)
 
 
-def _memory_bytes() -> int:
+def _memory_bytes(*, gpu: bool) -> int:
     """The most that this process has had: of the GPU where it computes there, else of RAM."""
-    if torch.cuda.is_available():
+    if gpu:
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
