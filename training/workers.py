@@ -1,6 +1,7 @@
 """Starts the workers of a run by Ray Train, shows how far they are, and says why they failed."""
 
 import os
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from training.worker import Job, work
 
 RESIZE_S = 30.0  # between looks whether more workers could be had
 _POLL_S = 1.0
+_HEAD_S = 2.0  # to answer; Ray ends this process without a word when the head is away for long
 _Read = tuple[int, str, list[str]]
 
 
@@ -131,9 +133,17 @@ def _shown(
     with progress(f"train {config.name}", config.clips, "clips", start=clips) as bar:
 
         def draw() -> None:
-            last, trouble = False, ""
+            last, trouble, head = False, "", True
             while not last:
                 last = over.wait(_POLL_S)  # once more: what was said at the end
+                there = _head_answers()
+                if head and not there:
+                    say(
+                        "the head of the cluster does not answer: if it does not come back, Ray "
+                        f"ends this run; the same command resumes {config.name!r} from the last "
+                        "checkpoint"
+                    )
+                head = there
                 try:
                     seen, note, lines = cast(_Read, ray.get(board.read.remote()))
                     for line in lines:
@@ -152,6 +162,16 @@ def _shown(
         finally:
             over.set()
             thread.join()
+
+
+def _head_answers() -> bool:
+    """Whether the cluster's store of its state takes connections."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_HEAD_S):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tests.faults.training import made, wait_until
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
 
 CLIPS = 8
+NOT_SENT = ".venv", ".git", "demo", "mlruns"
 BIN = Path(sys.executable).parent
 VARIABLES = {"data": "STTN_DATA", "storage": "STTN_STORAGE", "tracking_uri": "MLFLOW_TRACKING_URI"}
 
@@ -28,7 +29,7 @@ class Head:
     """A Ray head in processes of its own, and a checkout to submit from."""
 
     def __init__(self, folder, checkout):
-        self.checkout = checkout
+        self.checkout, self.folder = checkout, Path(folder)
         self.port, gcs = free_port(), free_port()
         self.environment = {
             # What a shell of a user has: nothing of this test's.
@@ -41,6 +42,8 @@ class Head:
         command = [
             "ray", "start", "--head", "--block", "--port", gcs, "--num-cpus", 2,
             "--dashboard-host", "127.0.0.1", "--dashboard-port", self.port,
+            "--dashboard-agent-listen-port", free_port(), "--node-ip-address", "127.0.0.1",
+            "--ray-client-server-port", free_port(),
             "--object-store-memory", 200 * 2**20, "--temp-dir", folder,
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -109,6 +112,9 @@ def checkout(tmp_path_factory):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+    for name in NOT_SENT:
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "left").touch()
     return folder
 
 
@@ -132,6 +138,9 @@ def test_a_submitted_run_is_the_run_that_the_door_does(place, head):
     ]  # fmt: skip
     code, out = head.ray_job("submit", "--working-dir", ".", "--", *run)
     assert code == 0, out
+    (sent,) = head.folder.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
+    assert (sent / "training" / "run.py").is_file()
+    assert not [name for name in NOT_SENT if (sent / name).exists()]
     said = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     assert (said["run"], said["clips"]) == ("submitted", CLIPS)
     code, out, err = finish(place.start("here", "--clips", CLIPS))
@@ -165,8 +174,11 @@ def test_the_bare_command_finds_everything_in_the_environment(place, head):
     assert "STOPPED" in head.ray_job("status", "bare")[1].upper()
 
 
-def test_nobody_submits_without_the_token(head):
-    words = "submit", "--working-dir", ".", "--", "python", "training/run.py"
-    code, out = head.ray_job(*words, RAY_AUTH_TOKEN=secrets.token_hex(16))
+@pytest.mark.parametrize(("token", "words"), [("wrong", "Authentication failed"), ("", "token")])
+def test_nobody_submits_without_the_token(head, token, words):
+    command = "submit", "--submission-id", f"no-{token}", "--working-dir", "."
+    given = {"RAY_AUTH_TOKEN": token and secrets.token_hex(16), "HOME": str(head.checkout)}
+    code, out = head.ray_job(*command, "--", "python", "training/run.py", **given)
     assert code != 0
-    assert "Authentication failed" in out
+    assert words in out
+    assert f"no-{token}" not in head.ray_job("list")[1]
