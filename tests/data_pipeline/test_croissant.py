@@ -16,7 +16,7 @@ from tests.data_pipeline import handmade
 
 # In a process of its own: the library warns when it is imported.
 READ = """
-import json, sys
+import json, os, sys
 import mlcroissant
 data = mlcroissant.Dataset(jsonld=sys.argv[1])
 issues = data.metadata.ctx.issues
@@ -24,7 +24,8 @@ assert not issues.errors, issues.errors
 rows = [{k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()}
         for row in data.records("videos")]
 print(json.dumps({"warnings": sorted(issues.warnings), "rows": rows,
-                  "name": data.metadata.name, "files": len(data.metadata.distribution)}))
+                  "name": data.metadata.name, "files": len(data.metadata.distribution)}), flush=True)
+os._exit(0)  # a thread of its libraries may abort the interpreter's end
 """
 
 
