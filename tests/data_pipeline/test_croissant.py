@@ -24,7 +24,8 @@ assert not issues.errors, issues.errors
 rows = [{k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()}
         for row in data.records("videos")]
 print(json.dumps({"warnings": sorted(issues.warnings), "rows": rows,
-                  "name": data.metadata.name, "files": len(data.metadata.distribution)}), flush=True)
+                  "name": data.metadata.name, "files": len(data.metadata.distribution)}))
+sys.stdout.flush()
 os._exit(0)  # a thread of its libraries may abort the interpreter's end
 """
 
