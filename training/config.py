@@ -7,7 +7,7 @@ so that any machine can check a run. `config_json.py` is how it is written down.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -209,12 +209,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check numbers against each other; every message names the cure."""
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
-        for name in _AT_LEAST_ZERO:
-            if getattr(self, name) < 0:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be 0 or more")
+        refuse_below(self, _AT_LEAST_ONE, 1)
+        refuse_below(self, _AT_LEAST_ZERO, 0)
         if self.min_workers > self.workers:
             raise UserError(
                 f"--min-workers {self.min_workers} is more than --workers {self.workers}: give the "
@@ -252,7 +248,20 @@ _AT_LEAST_ZERO = (
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
-def _flag(name: str) -> str:
+def refuse_below(values: Any, names: Sequence[str], least: int) -> None:
+    """Check the least value of fields that are flags.
+
+    Raises:
+        UserError: names the first that is less, or no number.
+    """
+    words = f"at least {least}" if least else "0 or more"
+    for name in names:
+        if not getattr(values, name) >= least:
+            raise UserError(f"{flag(name)} is {getattr(values, name)}; it must be {words}")
+
+
+def flag(name: str) -> str:
+    """How a field is called on the command line."""
     return "--" + name.replace("_", "-")
 
 
@@ -267,9 +276,7 @@ def resolve(config: TrainConfig, environment: Mapping[str, str]) -> TrainConfig:
         for name, variable in ENVIRONMENT.items()
     }
     missing = [
-        f"{_flag(name)} (or {variable})"
-        for name, variable in ENVIRONMENT.items()
-        if not found[name]
+        f"{flag(name)} (or {variable})" for name, variable in ENVIRONMENT.items() if not found[name]
     ]
     if missing:
         raise UserError(

@@ -20,7 +20,6 @@ def generator_flops(generator: Generator, frames: int, height: int, width: int) 
     """One forward pass of the generator over one clip."""
     c, pixels = generator.channels, height * width
     half, features = pixels // 4, pixels // SCALE**2
-    blocks = len(generator.transformer)
     convolutions = (  # channels in and out, pixels out: encoder, decoder
         (3, c // 4, half),
         (c // 4, c // 4, half),
@@ -32,10 +31,16 @@ def generator_flops(generator: Generator, frames: int, height: int, width: int) 
         (c // 4, 3, pixels),
     )
     outside = sum(9 * inputs * outputs * area for inputs, outputs, area in convolutions)
+    blocks = len(generator.transformer) * block_flops(generator, frames, height, width)
+    return 2 * frames * outside + blocks
+
+
+def block_flops(generator: Generator, frames: int, height: int, width: int) -> int:
+    """One forward pass of one transformer block over one clip."""
     # Queries, keys, values are 1x1; the output and both of the feed-forward are 3x3.
-    block = (3 + 3 * 9) * c * c * features
+    convolutions = (3 + 3 * 9) * generator.channels**2 * (height * width // SCALE**2)
     attention = sum(_attention(generator, frames, height // SCALE, width // SCALE))
-    return 2 * (frames * (outside + blocks * block) + blocks * attention)
+    return 2 * (frames * convolutions + attention)
 
 
 def discriminator_flops(discriminator: Discriminator, frames: int, height: int, width: int) -> int:

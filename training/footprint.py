@@ -89,17 +89,17 @@ def footprint(
     layer = max(_bytes(one.parameters()) for one in discriminator.spectral_layers())
     block = max(_bytes(one.parameters()) for one in generator.transformer)
     cast = (g + d) * _BFLOAT16 // _FLOAT32 if number == _BFLOAT16 else 0
-    alone, copied = world == 1, world > 1 and shards == 1
+    gathered, copied = shards > 1, world > 1 and shards == 1
     moments = (  # gradients, working weights, maps
         (  # The discriminator has seen true and filled clips. Gradients of both, whole, add up.
             part_g + d,
-            cast + d + int((_AT_ONCE if alone or copied else _AT_ONCE_GATHERED) * layer)
+            cast + d + int((_AT_ONCE_GATHERED if gathered else _AT_ONCE) * layer)
             + copied * (g + d),
             _OUTSIDE_DISCRIMINATOR + graph_kept * blocks,
         ),
         (  # The generator goes back. Those of several micro-batches, whole, add up.
-            part_d + (0 if graph_kept else part_g if alone else g),
-            cast + copied * (g + d) + (0 if alone or copied else 2 * block),
+            part_d + (0 if graph_kept else g),
+            cast + copied * (g + d) + gathered * 2 * block,
             _OUTSIDE_GENERATOR + blocks,
         ),
     )  # fmt: skip
@@ -157,6 +157,10 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(one.numel() * _FLOAT32 for one in tensors)
 
 
-def _part(network: nn.Module, shards: int) -> int:
+def part_bytes(parameter: torch.Tensor, shards: int) -> int:
     """Bytes of the largest part: rows are shared out, and the first workers have one more."""
-    return sum(-(-len(one) // shards) * one[0].numel() * _FLOAT32 for one in network.parameters())
+    return -(-len(parameter) // shards) * parameter[0].numel() * _FLOAT32
+
+
+def _part(network: nn.Module, shards: int) -> int:
+    return sum(part_bytes(one, shards) for one in network.parameters())

@@ -19,7 +19,7 @@ CLOSE_S = 60.0  # for what is not sent yet at the end of a run
 def folder_of(run_id: str, of: str = "") -> Path:
     """Where this node keeps the lines of a run, or those `of` something beside it."""
     base = Path(tempfile.gettempdir()) / f"sttn-journal-{os.getuid()}"
-    return base / f"{run_id}{of and '-'}{of}"
+    return base / "-".join(filter(None, (run_id, of)))
 
 
 def opened(tracking_uri: str, run_id: str, of: str = "") -> Journal:

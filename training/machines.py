@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from data_pipeline.door import UserError
+from training.config import flag, refuse_below
 
 # Dense products of an NVIDIA H100 SXM by its data sheet, 1e12 FLOPs a second.
 _H100_TERAFLOPS = {"float32": 67.0, "tf32": 494.0, "bfloat16": 989.0}
@@ -35,15 +36,11 @@ class Machines:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("nodes", "gpus_per_node", "frame_width", "frame_height"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least 1")
+        refuse_below(self, ("nodes", "gpus_per_node", "frame_width", "frame_height"), 1)
+        refuse_below(self, ("peak_teraflops", "latency_us"), 0)
         for name in ("gpu_gib", "link_gb_per_s", "network_gb_per_s"):
             if not getattr(self, name) > 0:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be above 0")
-        for name in ("peak_teraflops", "latency_us"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be 0 or more")
+                raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be above 0")
         if not 0 < self.reached <= 1:
             raise UserError(f"--reached is {self.reached}; it must lie above 0 and up to 1")
 
@@ -55,7 +52,3 @@ class Machines:
     def peak(self, precision: str) -> float:
         """FLOPs a second of one GPU by its data sheet."""
         return 1e12 * (self.peak_teraflops or _H100_TERAFLOPS[precision])
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

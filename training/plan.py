@@ -15,14 +15,13 @@ from torch import nn
 from data_pipeline.door import UserError
 from training import parallel
 from training.config import TrainConfig
-from training.flops import generator_flops, training_flops
-from training.footprint import Footprint, footprint
+from training.flops import block_flops, generator_flops, training_flops
+from training.footprint import Footprint, footprint, part_bytes
 from training.machines import Machines
 from training.model.discriminator import Discriminator
 from training.model.generator import Generator, check_size
 from training.networks import build_discriminator, build_generator
 
-_FLOAT32 = 4
 _POWER_ITERATIONS = 3  # in an iteration
 _COUNTS_BYTES = 3 * 8  # of the losses: float64
 
@@ -157,20 +156,20 @@ def collectives(
     }
     if shards > 1:
         for name, groups in parts.items():
-            whole = sum(_padded(one, shards) for group in groups for one in group)
+            whole = shards * _part(groups, shards)
             times = len(groups)
             yield Collective(
                 "all-gather", f"weights of the {name}", passes[name] * times,
                 passes[name] * whole, shards, 1,
             )  # fmt: skip
             yield Collective("reduce-scatter", f"gradients of the {name}", times, whole, shards, 1)
-        norms = _POWER_ITERATIONS * sum(_padded(one.weight, shards) for one in spectral)
+        norms = _POWER_ITERATIONS * shards * _part([[one.weight for one in spectral]], shards)
         times = _POWER_ITERATIONS * len(spectral)
         yield Collective("all-gather", "weights for power iterations", times, norms, shards, 1)
     if copies > 1:
         for name, groups in parts.items():
-            part = sum(_padded(one, shards) // shards for group in groups for one in group)
             what = f"gradients of the {name} among copies"
+            part = _part(groups, shards)
             yield Collective("all-reduce", what, len(groups), part, copies, shards)
     if world > 1:
         yield Collective("all-reduce", "counts of the losses", 1, _COUNTS_BYTES, world, 1)
@@ -262,16 +261,9 @@ def _computed_again(
     generator: Generator, config: TrainConfig, micro_batches: int, size: tuple[int, int, int]
 ) -> float:
     """FLOPs of a clip beyond those of the model: predictions and blocks that are made twice."""
-    once = generator_flops(generator, *size)
-    outside = generator_flops(_without_blocks(config), *size)
-    return (once if micro_batches > 1 else 0) + (once - outside) * config.recompute_blocks
-
-
-def _without_blocks(config: TrainConfig) -> Generator:
-    with torch.device("meta"):
-        generator = build_generator(config.generator)
-    generator.transformer = nn.ModuleList()
-    return generator
+    predicted = generator_flops(generator, *size) if micro_batches > 1 else 0
+    blocks = block_flops(generator, *size) * len(generator.transformer)
+    return predicted + config.recompute_blocks * blocks
 
 
 def _groups(network: nn.Module, inner: Any) -> list[list[nn.Parameter]]:
@@ -281,9 +273,9 @@ def _groups(network: nn.Module, inner: Any) -> list[list[nn.Parameter]]:
     return [*groups, [one for one in network.parameters() if id(one) not in known]]
 
 
-def _padded(parameter: torch.Tensor, shards: int) -> int:
-    """Bytes, with rows added until all shards have equally many."""
-    return -(-len(parameter) // shards) * shards * parameter[0].numel() * _FLOAT32
+def _part(groups: list[list[nn.Parameter]], shards: int) -> int:
+    """Bytes of one shard; all are padded to the largest."""
+    return sum(part_bytes(one, shards) for group in groups for one in group)
 
 
 def _medium(one: Collective, machines: Machines) -> str:
