@@ -1,5 +1,8 @@
-"""Doors as processes of their own, and what runs below them."""
+"""Doors as processes of their own, what runs below them, and how it is killed."""
 
+import os
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -37,3 +40,34 @@ def descendants(pid):
         below |= more
         found += [(child, commands[child]) for child in sorted(more)]
     return found
+
+
+def victims(process, kind, worker):
+    """Processes of a door to kill: its driver, the "node" with everything on it, or a worker.
+
+    `worker` begins the name that Ray gives to one.
+    """
+    if kind == "driver":
+        return [process.pid]
+    below = descendants(process.pid)
+    if kind == "node":
+        return [pid for pid, command in below if "raylet" in command.split("\0")[0]]
+    return [pid for pid, command in below if command.startswith(worker)][:1]
+
+
+def kill(pids):
+    """SIGKILL to each; whether anything was there to be killed."""
+    killed = False
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+        except ProcessLookupError:
+            continue
+    return killed
+
+
+def free_port():
+    """Of loopback; somebody else could take it before it is used, and nobody does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

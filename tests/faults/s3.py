@@ -24,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.faults.processes import free_port
+
 _START_SECONDS = 60.0
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect"}
 _LINGER_NOT = struct.pack("ii", 1, 0)  # closing sends a reset
@@ -47,8 +49,7 @@ class Fault(enum.Enum):
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Start an S3 server on a free port of this machine; yields its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],

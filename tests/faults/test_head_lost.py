@@ -1,14 +1,12 @@
 """The head of a cluster is lost; a new cluster with the same storage goes on."""
 
 import json
-import os
-import signal
 import time
 
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.faults.processes import finish
+from tests.faults.processes import finish, kill
 from tests.faults.training import made, wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(500), pytest.mark.long]
@@ -38,11 +36,7 @@ def kill_head(cluster):
     """SIGKILL to everything that the head is made of, its store of the cluster's state first."""
     processes = cluster.head_node.all_processes
     for kind in sorted(processes, key=lambda kind: kind != "gcs_server"):
-        for one in processes[kind]:
-            try:
-                os.kill(one.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill(one.process.pid for one in processes[kind])
 
 
 @pytest.fixture(scope="module")

@@ -1,39 +1,23 @@
 """A sharding that is killed again and again ends with the digest of one that was not."""
 
 import json
-import os
 import random
-import signal
 import time
 
 import pytest
 
 from data_pipeline import manifest
 from data_pipeline.check import verify
-from tests.faults.processes import descendants, finish
+from tests.faults.processes import finish, kill, victims
 from tests.faults.sharding import start
 
 MOST_RUNS = 12
 
 
-def victims(process, kind):
-    """The processes to kill: a task, the node with everything on it, or the driver."""
-    if kind == "driver":
-        return [process.pid]
-    below = descendants(process.pid)
-    if kind == "task":
-        return [pid for pid, command in below if command.startswith("ray::Map")][:1]
-    return [pid for pid, command in below if "raylet" in command.split("\0")[0]]
-
-
 def kill_some(process, chance, kinds, seconds):
     """Kill parts of a run at a random moment until it ends or a part of it has to be run again."""
     time.sleep(chance.uniform(0, seconds))
-    for pid in victims(process, chance.choice(kinds)):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    kill(victims(process, chance.choice(kinds), "ray::Map"))
 
 
 def killed_until_done(videos, output, seed, seconds, kinds=("driver", "node", "task")):

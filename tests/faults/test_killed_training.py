@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import descendants, finish
+from tests.faults.processes import finish, kill, victims
 from tests.faults.training import CLIPS, made, wait_until
 
 pytestmark = pytest.mark.distributed
 MOST_RUNS = 12
 NAME = "disturbed"
+WORKER = "ray::RayTrainWorker"
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +33,11 @@ def undisturbed(place):
     return said, place.points("undisturbed")
 
 
-def victims(process, kind):
-    """Processes to kill: a worker, the node with everything on it, or the driver."""
-    if kind == "driver":
-        return [process.pid]
-    below = descendants(process.pid)
-    if kind == "worker":
-        return [pid for pid, command in below if command.startswith("ray::RayTrainWorker")][:1]
-    return [pid for pid, command in below if "raylet" in command.split("\0")[0]]
-
-
-def kill(process, kind, place, name):
+def killed(process, kind, place, name):
     """SIGKILL, said with the moment; whether anything was there to be killed."""
-    killed = False
-    for pid in victims(process, kind):
-        print(f"SIGKILL to {kind} {pid}, {place.reached(name)} of {CLIPS} clips kept")
-        try:
-            os.kill(pid, signal.SIGKILL)
-            killed = True
-        except ProcessLookupError:
-            continue
-    return killed
+    pids = victims(process, kind, WORKER)
+    print(f"SIGKILL to {kind} {pids}, {place.reached(name)} of {CLIPS} clips kept")
+    return kill(pids)
 
 
 @pytest.mark.timeout(600)
@@ -60,12 +45,12 @@ def test_a_run_to_which_everything_happens_is_the_run_to_which_nothing_did(place
     said, points = undisturbed
     process = place.start(NAME, "--hang-after-s", 8)
     learnt(place, 12, process)
-    kill(process, "worker", place, NAME)
+    assert killed(process, "worker", place, NAME)
     refuse_a_second_start(place, process)
     learnt(place, 12, process)
     stopped = stop_a_worker(place, process)
     learnt(place, 12, process)
-    kill(process, "driver", place, NAME)
+    assert killed(process, "driver", place, NAME)
     _, out, _ = finish(process)
     assert f"(process {stopped}) is stopped; its stacks:" in out
     assert "has got no further than clip" in out
@@ -95,7 +80,7 @@ def refuse_a_second_start(place, process):
 
 def stop_a_worker(place, process):
     """A rank that hangs, as one in a system call does: nothing in it can say so."""
-    stopped = victims(process, "worker")[0]
+    stopped = victims(process, "worker", WORKER)[0]
     print(f"SIGSTOP to worker {stopped}, {place.reached(NAME)} of {CLIPS} clips kept")
     os.kill(stopped, signal.SIGSTOP)
     return stopped
@@ -134,7 +119,7 @@ def test_killed_five_times_at_random(place, undisturbed, seed):
             time.sleep(chance.uniform(0, 0.5))
             if place.reached(name) < wanted:
                 continue
-            left -= kill(process, chance.choice(("worker", "node", "driver")), place, name)
+            left -= killed(process, chance.choice(("worker", "node", "driver")), place, name)
             wanted = place.reached(name) + chance.choice((0, 4, 8))
         code, out, err = finish(process)
         assert "Traceback" not in err, err

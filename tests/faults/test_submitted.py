@@ -4,8 +4,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import ROOT, descendants, finish
+from tests.faults.processes import ROOT, descendants, finish, free_port, kill
 from tests.faults.training import made, wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
@@ -82,18 +80,9 @@ class Head:
 
     def close(self):
         """SIGTERM would drain the node for half a minute."""
-        for pid in (self._process.pid, *(pid for pid, _ in descendants(self._process.pid))):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        below = descendants(self._process.pid)
+        kill([self._process.pid, *(pid for pid, _ in below)])
         self._process.wait()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.faults.processes import finish
+from tests.faults.processes import finish, free_port
 from tests.faults.training import CLIPS, made, wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
@@ -22,9 +21,7 @@ class Server:
 
     def __init__(self, folder):
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self):

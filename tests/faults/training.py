@@ -67,22 +67,24 @@ class Place:
 
     def losses(self, name: str) -> dict[int, float]:
         """Clips -> hole loss of the interval that ended there, as it was logged last."""
-        client = MlflowClient(self.tracking_uri, self.tracking_uri)
-        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        client, run_id = self._run(name, self.tracking_uri)
         history = client.get_metric_history(run_id, names.LOSS_HOLE)
         return {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
 
     def points(self, name: str, tracking_uri: str = "") -> set[tuple[str, int, float]]:
         """(key, clips, value) of everything in MLflow but timings."""
-        tracking_uri = tracking_uri or self.tracking_uri
-        client = MlflowClient(tracking_uri, tracking_uri)
-        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        client, run_id = self._run(name, tracking_uri or self.tracking_uri)
         return {
             (key, point.step, point.value)
             for key in client.get_run(run_id).data.metrics
             if not key.startswith(("speed/", "system/"))
             for point in client.get_metric_history(run_id, key)
         }
+
+    def _run(self, name: str, tracking_uri: str) -> tuple[MlflowClient, str]:
+        """A client, and the id of the run there."""
+        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        return MlflowClient(tracking_uri, tracking_uri), run_id
 
 
 def made(folder: Path) -> Place:

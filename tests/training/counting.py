@@ -7,6 +7,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from training.batch import Batch
+from training.networks import build_adversary
+
 _KINDS = {
     "c10d::_allgather_base_": "all-gather",
     "_c10d_functional::all_gather_into_tensor": "all-gather",
@@ -56,6 +59,27 @@ class Exchanged(TorchDispatchMode):
             self.times[kind] += 1
             self.payload[kind] += largest
         return operation(*args, **(kwargs or {}))
+
+
+def second_iteration(config, clips, size, world=1):
+    """What learns, and what this rank held and exchanged in its second iteration.
+
+    The first leaves gradients behind, as all but a run's first do; `size` is height and width.
+    """
+    adversary = build_adversary(config, torch.device("cpu"), world)
+    random = torch.Generator().manual_seed(0)
+    shape = clips, config.clip_frames
+    frames = torch.rand(*shape, 3, *size, generator=random) * 2 - 1
+    holes = torch.rand(*shape, 1, *size, generator=random) < 0.5
+    batch = Batch(frames, holes.float(), torch.ones(clips))
+    adversary.learn(batch, 0)
+    networks = adversary.generator, adversary.discriminator
+    gradients = [one.grad for network in networks for one in network.parameters()]
+    held, exchanged = Held(adversary.tensors().values(), gradients), Exchanged(world)
+    del gradients  # which would be held by nothing else
+    with held, exchanged:
+        adversary.learn(batch, config.batch_clips)
+    return adversary, held, exchanged
 
 
 def plain(tensor):

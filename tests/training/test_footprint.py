@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from data_pipeline.door import UserError
-from tests.training.counting import Held
+from tests.training.counting import second_iteration
 from training import footprint
-from training.batch import Batch
 from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
 from training.networks import build_adversary
 
@@ -50,16 +49,8 @@ def changed(channels=64, blocks=4, **fields):
     ],
 )
 def test_the_estimate_is_near_what_is_held(run, clips):
-    adversary = build_adversary(run, CPU)
-    frames = torch.rand(clips, run.clip_frames, 3, *SIZE)
-    masks = (torch.rand(clips, run.clip_frames, 1, *SIZE) > 0.5).float()
-    batch = Batch(frames, masks, torch.ones(clips))
-    adversary.learn(batch, 0)
+    adversary, held, _ = second_iteration(run, clips, SIZE)
     networks = adversary.generator, adversary.discriminator
-    gradients = [one.grad for network in networks for one in network.parameters()]
-    with Held(adversary.tensors().values(), gradients) as held:
-        del gradients
-        adversary.learn(batch, 0)
     estimate = footprint.footprint(*networks, run, SIZE, clips=clips, world=1, shards=1)
     assert estimate.iteration == pytest.approx(held.most, rel=0.15)
 

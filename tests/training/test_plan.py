@@ -10,9 +10,8 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from data_pipeline.door import UserError
-from tests.training.counting import Exchanged, Held, plain
+from tests.training.counting import plain, second_iteration
 from training import run
-from training.batch import Batch
 from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
 from training.flops import training_flops
 from training.machines import Machines
@@ -51,28 +50,12 @@ def planned(config, workers):
     return plan(config, machines)
 
 
-def batch(config, clips, seed):
-    random = torch.Generator().manual_seed(seed)
-    size = clips, config.clip_frames
-    frames = torch.rand(*size, 3, HEIGHT, WIDTH, generator=random) * 2 - 1
-    holes = torch.rand(*size, 1, HEIGHT, WIDTH, generator=random) < 0.5
-    return Batch(frames, holes.float(), torch.ones(clips))
-
-
 def really(config, world):
-    """What this rank holds and exchanges in its second iteration."""
+    """What this rank holds and exchanges."""
     clips = config.batch_clips // world
-    adversary = build_adversary(config, torch.device("cpu"), world)
-    adversary.learn(batch(config, clips, 0), 0)
-    networks = adversary.generator, adversary.discriminator
-    gradients = [one.grad for network in networks for one in network.parameters()]
-    tensors = adversary.tensors()
-    second = batch(config, clips, 1)
-    with Held(tensors.values(), gradients) as held, Exchanged(world) as exchanged:
-        del gradients
-        adversary.learn(second, 4)
+    adversary, held, exchanged = second_iteration(config, clips, (HEIGHT, WIDTH), world)
     kept = Counter()
-    for name, tensor in tensors.items():
+    for name, tensor in adversary.tensors().items():
         which = name.split(".")[0]
         part = "average" if which == "ema" else "moments" if "_adam" in which else "weights"
         kept[part] += plain(tensor).nbytes
