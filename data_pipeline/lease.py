@@ -70,6 +70,29 @@ class _Entry:
     """The owner's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease as those know it who work for its holder in other processes."""
+
+    uri: str
+    """Of its folder."""
+    what: str
+    """Is guarded, in words for messages."""
+    owner: str
+
+    def check(self) -> None:
+        """Look whether the holder still has the lease, or had it last and is dead.
+
+        Raises:
+            LeaseLost: the holder let go, or somebody else took it.
+        """
+        _, highest = _highest(self.uri)
+        if highest is None or highest.released:
+            raise LeaseLost(f"{self.what} was let go by the process that this one works for")
+        if highest.owner != self.owner:
+            raise LeaseLost(f"{self.what} was taken over by {_who(highest)}")
+
+
 class Lease:
     """A lease that is held, and kept by a thread."""
 
@@ -99,6 +122,10 @@ class Lease:
         with lake.within(self._seconds):
             self._look()
         self._refuse_if_lost()
+
+    def claim(self) -> Claim:
+        """For processes that work for this one."""
+        return Claim(self._uri, self._what, self._entry.owner)
 
     def _look(self) -> None:
         """Take somebody else's higher number for the end."""

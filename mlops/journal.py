@@ -4,15 +4,21 @@ What happens to MLflow never stops or slows the one who writes. Lines are sent i
 stood is kept in a file, so that what was not sent before a crash is sent by the next process that
 opens the same folder. A line that was sent but not yet ticked off is sent again: it carries the
 time at which it was written, and MLflow keeps one of two equal points.
+
+A folder belongs to one process at a time, by a lock that ends with it.
 """
 
 import contextlib
+import fcntl
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from data_pipeline.door import Refused
 
 Line = dict[str, Any]
 """What JSON can hold."""
@@ -23,13 +29,20 @@ _MOST_BYTES = 2**22  # of sent lines, before the file is begun anew
 _LONGEST_PAUSE_S = 60.0
 
 
+class Taken(Refused):
+    """Another process has the folder."""
+
+
 class Journal:
-    """Open for one process at a time; close it.
+    """Close it.
 
     Args:
         folder: on a local disk, made when it is not there.
         send: brings lines to where they belong; whatever it raises, the same lines come again
             later.
+
+    Raises:
+        Taken: by another journal.
     """
 
     def __init__(self, folder: Path, send: Callable[[Sequence[Line]], None]) -> None:
@@ -37,7 +50,9 @@ class Journal:
         """Lines that could not be written down."""
         self.trouble = ""
         """What the last attempt to write or send failed on; "" when it did not."""
-        self._folder, self._send = folder, send
+        self.folder = folder
+        self._send = send
+        self._lock: int | None = None
         self._changed = threading.Condition()
         self._closing = False
         self._patience = threading.Event()
@@ -52,7 +67,7 @@ class Journal:
         data = json.dumps(line, allow_nan=False).encode() + b"\n"
         with self._changed:
             try:
-                with (self._folder / _LINES).open("ab") as file:
+                with (self.folder / _LINES).open("ab") as file:
                     file.write(data)
             except OSError as error:
                 self.lost += 1
@@ -69,25 +84,38 @@ class Journal:
         self._patience.set()
         self._thread.join(seconds)
         left = len(self._read(self._sent))
-        if not left and not self._thread.is_alive():
+        if self._thread.is_alive():
+            return left
+        if not left:
             with contextlib.suppress(OSError):
                 for name in (_LINES, _SENT):
-                    (self._folder / name).unlink(missing_ok=True)
+                    (self.folder / name).unlink(missing_ok=True)
+        self._unlock()
         return left
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _open(self) -> None:
         """Find what an earlier process left; a line that it was killed in the middle of is cut."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lines = self._folder / _LINES
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lines = self.folder / _LINES
             data = lines.read_bytes() if lines.exists() else b""
             self._size = data.rfind(b"\n") + 1
             if self._size < len(data):
                 lines.write_bytes(data[: self._size])
-            sent = self._folder / _SENT
+            sent = self.folder / _SENT
             self._sent = int(sent.read_text()) if sent.exists() else 0
             if self._sent > self._size:  # begun anew, and killed before that was ticked off
                 self._sent = 0
+        except BlockingIOError as error:
+            self._unlock()
+            raise Taken(f"{self.folder} belongs to another process") from error
         except (OSError, ValueError) as error:
             self.trouble = f"{type(error).__name__}: {error}"
 
@@ -116,15 +144,15 @@ class Journal:
         with self._changed:
             self._sent += sum(map(len, chunk))
             if self._sent == self._size and self._size > _MOST_BYTES:
-                (self._folder / _LINES).write_bytes(b"")
+                (self.folder / _LINES).write_bytes(b"")
                 self._sent = self._size = 0
-            part = self._folder / f"{_SENT}.part"
+            part = self.folder / f"{_SENT}.part"
             part.write_text(str(self._sent))
-            part.replace(self._folder / _SENT)
+            part.replace(self.folder / _SENT)
 
     def _read(self, start: int) -> list[bytes]:
         try:
-            with (self._folder / _LINES).open("rb") as file:
+            with (self.folder / _LINES).open("rb") as file:
                 file.seek(start)
                 return file.read(self._size - start).splitlines(keepends=True)
         except OSError:  # then there is nothing to send

@@ -32,6 +32,7 @@ from torch.distributed.checkpoint.hf_storage import (
 from data_pipeline import lake
 from data_pipeline.canonical import canonical_json
 from data_pipeline.door import Refused, UserError
+from data_pipeline.lease import Claim, LeaseLost
 from training import parallel
 
 SCHEMA = 1
@@ -99,6 +100,10 @@ class NotWritten(Refused):
     """A checkpoint could not be written."""
 
 
+class NotOurs(NotWritten):
+    """Nor will another: somebody else has the run."""
+
+
 def _why(error: CheckpointException) -> str:
     return "; ".join(f"rank {rank}: {one[0]}" for rank, one in error.failures.items())
 
@@ -111,6 +116,7 @@ def save(
     *,
     score: float | None = None,
     group: dist.ProcessGroup | None = None,
+    claim: Claim | None = None,
 ) -> str:
     """Write a checkpoint; every rank its own shard. Collective. Returns its URI.
 
@@ -121,9 +127,12 @@ def save(
         state: JSON values that belong to it.
         score: how good it is, less is better.
         group: of all ranks, in which they agree; None = the default one.
+        claim: on the run, looked at right before each rank writes and before the manifest: the
+            workers of a lost driver may live on for a while beside those of the next.
 
     Raises:
         NotWritten: on every rank, naming the one that could not and why; there is no manifest then.
+        NotOurs: likewise, because of the claim.
     """
     uri = checkpoint_uri(run_uri, clips)
     with tempfile.TemporaryDirectory(prefix="sttn-checkpoint-") as scratch, _known_warnings():
@@ -136,19 +145,23 @@ def save(
             )
         except CheckpointException as error:  # raised on every rank
             raise NotWritten(f"{uri} was not written ({_why(error)})") from error
-        shards = _agreed(uri, lambda: _uploaded(Path(scratch), uri), group)
+        shards = _agreed(uri, lambda: _uploaded(Path(scratch), uri, claim), group)
     files = {name: entry for shard in shards for name, entry in shard.items()}
 
     def finish() -> None:
         if not dist.is_initialized() or dist.get_rank() == 0:
+            if claim is not None:
+                claim.check()
             _write_manifest(uri, clips, files, state, score)
 
     _agreed(uri, finish, group)
     return uri
 
 
-def _uploaded(folder: Path, uri: str) -> dict[str, dict[str, Any]]:
+def _uploaded(folder: Path, uri: str, claim: Claim | None) -> dict[str, dict[str, Any]]:
     """Bring this rank's files to where the checkpoint lies; returns name -> size and sha256."""
+    if claim is not None:
+        claim.check()
     written = {}
     for path in sorted(folder.glob("*.safetensors")):
         lake.upload(path, lake.join(uri, path.name))
@@ -174,16 +187,17 @@ def _write_manifest(
 
 def _agreed(uri: str, step: Callable[[], T], group: dist.ProcessGroup | None) -> list[T]:
     """What a step gives on every rank; what goes wrong on one is raised on all. Collective."""
-    own: tuple[T | None, str]
+    own: tuple[T | None, str, bool]
     try:
-        own = step(), ""
+        own = step(), "", True
     except Exception as error:  # whatever it is, the other ranks wait for word of it
-        own = None, f"{type(error).__name__}: {error}"
+        own = None, f"{type(error).__name__}: {error}", not isinstance(error, LeaseLost)
     outcomes = parallel.gathered(own, group)
-    wrong = [f"rank {rank}: {said}" for rank, (_, said) in enumerate(outcomes) if said]
+    wrong = [f"rank {rank}: {said}" for rank, (_, said, _) in enumerate(outcomes) if said]
     if wrong:
-        raise NotWritten(f"{uri} was not written ({'; '.join(wrong)})")
-    return [cast(T, value) for value, _ in outcomes]
+        kind = NotWritten if all(ours for _, _, ours in outcomes) else NotOurs
+        raise kind(f"{uri} was not written ({'; '.join(wrong)})")
+    return [cast(T, value) for value, _, _ in outcomes]
 
 
 def checkpoint_uri(run_uri: str, clips: int) -> str:

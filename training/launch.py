@@ -53,18 +53,19 @@ def launch(config: TrainConfig) -> Outcome:
     assert config.tracking_uri is not None
     tracking.impatient()
     run_uri = lake.join(str(config.storage), config.name)
-    with lease(lake.join(run_uri, "lease"), what=f"run {config.name!r}", seconds=_LEASE_S):
+    with lease(lake.join(run_uri, "lease"), what=f"run {config.name!r}", seconds=_LEASE_S) as held:
         begun = _open_run(config, run_uri, data_set)
         with _ended(config.tracking_uri, begun.run_id):
             reached = _reached(run_uri)
             if reached is None or reached.clips < config.clips:
-                job = Job(to_json(config), begun.run_id, commit(), begun.init)
+                job = Job(to_json(config), begun.run_id, commit(), held.claim(), begun.init)
                 registering = Registering(config, run_uri)
                 run_workers(config, job, reached.clips if reached else 0, registering.look)
                 reached = _reached(run_uri)
             assert reached is not None
             if reached.clips > config.clips:
                 say(f"{config.name} has seen {reached.clips} clips already, {config.clips} asked")
+            held.check()
             journals.replay(config.tracking_uri, begun.run_id)
             version = _registered(reached, config)
             sha256 = learnt_sha256(whole_networks(reached, config))

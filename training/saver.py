@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from data_pipeline.door import Refused, UserError, say
+from data_pipeline.lease import Claim
 from training import checkpoint, parallel
-from training.checkpoint import NotWritten
+from training.checkpoint import NotOurs, NotWritten
 
 _MOST_FAILURES = 3  # in a row
 
@@ -19,13 +20,14 @@ class Saver:
     """Owns what is being written; `with` it, every rank makes one at the same place.
 
     A checkpoint that cannot be written is said and passed over: the next may be, and the last good
-    one stays. The third in a row ends the run.
+    one stays. The third in a row ends the run; so does the first when the run is somebody else's.
 
     Args:
         run_uri: `<storage>/<run>`.
         newest: checkpoints kept, see `checkpoint.kept`.
         every: clips, likewise.
         leader: this rank speaks and deletes what need not stay.
+        claim: on the run.
         tell: brings a line to a person.
     """
 
@@ -36,10 +38,11 @@ class Saver:
         newest: int,
         every: int,
         leader: bool,
+        claim: Claim | None = None,
         tell: Callable[[str], None] = say,
     ) -> None:
         self._run_uri, self._newest, self._every = run_uri, newest, every
-        self._leader, self._tell = leader, tell
+        self._leader, self._claim, self._tell = leader, claim, tell
         self._group = parallel.second_group()
         # Copies into the same memory each time: new pages would cost more than the copying.
         self._stager = DefaultStager(StagingOptions(False, False, False, False))
@@ -70,7 +73,7 @@ class Saver:
         """Copy and go on; waits for the one before. Collective; arguments as `checkpoint.save`.
 
         Raises:
-            NotWritten: the third in a row.
+            NotWritten: the third in a row, or the run is not ours any more.
         """
         self._settle(_MOST_FAILURES)
         copies = self._stager.stage(tensors)
@@ -91,6 +94,8 @@ class Saver:
         try:
             self._writing.result()
             self._failures = 0
+        except NotOurs:
+            raise
         except NotWritten as error:
             self._failures += 1
             if self._failures >= most_failures:
@@ -106,7 +111,9 @@ class Saver:
     def _write(
         self, clips: int, copies: Any, state: Mapping[str, Any], score: float | None
     ) -> None:
-        checkpoint.save(self._run_uri, clips, copies, state, score=score, group=self._group)
+        checkpoint.save(
+            self._run_uri, clips, copies, state, score=score, group=self._group, claim=self._claim
+        )
         if self._leader:
             try:
                 checkpoint.prune(self._run_uri, self._newest, self._every)

@@ -19,7 +19,7 @@ from mlops import names
 from mlops.journal import now_ms
 from mlops.video import Colour, H264Writer, VideoFacts
 from training.batch import Batch
-from training.journals import CLOSE_S, folder_of, opened
+from training.journals import CLOSE_S, opened
 from training.phases import CHECKPOINTS, DATA, VALIDATION, Phases
 from training.validation import Frames, Shown
 
@@ -70,7 +70,6 @@ class Telemetry:
         profiled: int = 0,
     ) -> None:
         self._journal = opened(tracking_uri, run_id)
-        self._folder = folder_of(run_id)
         self._board = board
         self._pace = pace
         self._clips = clips
@@ -95,7 +94,8 @@ class Telemetry:
         if left or self._journal.lost:
             self._board.tell.remote(
                 f"MLflow: {left} lines not sent yet, {self._journal.lost} lost "
-                f"({self._journal.trouble}); those in {self._folder} are sent by the next start"
+                f"({self._journal.trouble}); those in {self._journal.folder} are sent by the "
+                "next start"
             )
 
     def tags(self, tags: Mapping[str, str]) -> None:
@@ -147,11 +147,11 @@ class Telemetry:
         """Log scores, a before/after picture and a short video."""
         if scores:
             self._values(clips, scores)
-        picture = self._folder / f"{clips:09d}.png"
+        picture = self._journal.folder / f"{clips:09d}.png"
         with contextlib.suppress(OSError):  # a line whose file is missing is passed over
             Image.fromarray(shown.picture()).save(picture)
         self._journal.append({"clips": clips, "picture": picture.name})
-        film = self._folder / f"{clips:09d}.mp4"
+        film = self._journal.folder / f"{clips:09d}.mp4"
         with contextlib.suppress(OSError, FFmpegError):
             _write_video(film, shown.video())
         self._journal.append({"file": film.name, "folder": names.VALIDATION_FOLDER})
@@ -181,7 +181,7 @@ class Telemetry:
 
     def _profiler(self, iterations: int) -> profile:
         def save(recorded: profile) -> None:
-            file = self._folder / f"clips-{self._clips:09d}.trace.json.gz"
+            file = self._journal.folder / f"clips-{self._clips:09d}.trace.json.gz"
             with contextlib.suppress(OSError):
                 recorded.export_chrome_trace(str(file))
             self._journal.append({"file": file.name, "folder": names.PROFILE_FOLDER})

@@ -16,6 +16,7 @@ import torch
 from data_pipeline import lake
 from data_pipeline.clips import clip_order
 from data_pipeline.door import UserError
+from data_pipeline.lease import Claim
 from data_pipeline.reader import DataSet
 from mlops import names
 from training import checkpoint, parallel, record
@@ -50,6 +51,8 @@ class Job:
     """Of MLflow."""
     commit: str
     """Of the code."""
+    claim: Claim
+    """Of the driver on the run."""
     init: str | None = None
     """Pinned URI of the weights to begin with."""
     board: Any = None
@@ -128,7 +131,9 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
         if rank == min(place.neighbours):
             gpu = device.type == "cuda"
             stack.enter_context(NodeMetrics(tracking_uri, job.run_id, place.node, watch, gpu=gpu))
-        saver = stack.enter_context(Saver(run_uri, **keep, leader=rank == 0, tell=job.tell))
+        saver = stack.enter_context(
+            Saver(run_uri, **keep, leader=rank == 0, claim=job.claim, tell=job.tell)
+        )
         batches = Loader(
             data_set,
             SPLIT,

@@ -333,3 +333,14 @@ while turns < 2:
     for before, after in pairwise(turns):
         assert before[2] < after[1], "two held it at once"
         assert before[0] < after[0], "a token did not grow"
+
+
+def test_who_works_for_the_holder_knows_when_it_is_not_the_holder_any_more(place):
+    with lease(place, what="run 'demo'", seconds=LONG) as held:
+        claim = held.claim()
+        claim.check()
+    with pytest.raises(LeaseLost, match="run 'demo' was let go by the process that this one works"):
+        claim.check()
+    says = f"taken over by process {os.getpid()} on "
+    with lease(place, what="run 'demo'", seconds=LONG), pytest.raises(LeaseLost, match=says):
+        claim.check()

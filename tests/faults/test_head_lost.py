@@ -2,11 +2,12 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.faults.processes import finish, kill
+from tests.faults.processes import descendants, finish, kill
 from tests.faults.training import made, wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(500), pytest.mark.long]
@@ -17,11 +18,6 @@ RUN = "--clips", CLIPS, "--checkpoint-every-clips", 8, "--log-every-clips", 8
 PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 MOST_S = 30  # after the loss, with the patience below
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setenv(PATIENCE, "3")
 
 
 def cluster():
@@ -53,7 +49,8 @@ def undisturbed(place):
 
 
 @pytest.mark.parametrize("lost", ["head", "head-and-driver"])
-def test_a_new_cluster_goes_on_where_the_lost_one_stood(place, undisturbed, lost):
+def test_a_new_cluster_goes_on_where_the_lost_one_stood(place, undisturbed, lost, monkeypatch):
+    monkeypatch.setenv(PATIENCE, "3")
     name = f"orphan-{lost}"
     first = cluster()
     try:
@@ -83,5 +80,30 @@ def test_a_new_cluster_goes_on_where_the_lost_one_stood(place, undisturbed, lost
     finally:
         second.shutdown()
     assert code == 0, err
+    found = json.loads(out.splitlines()[-1])["weights_sha256"]
+    assert (found, place.points(name)) == undisturbed
+
+
+def test_workers_that_live_on_without_head_and_driver_do_not_disturb_the_next(place, undisturbed):
+    """They learn beside the next ones, on the same machine, from the same checkpoint."""
+    name = "beside"
+    first = cluster()
+    try:
+        process = place.start(name, *RUN, RAY_ADDRESS=first.address)
+        wait_until(lambda: place.reached(name) >= 16, process=process)
+        below = descendants(first.list_all_nodes()[1].all_processes["raylet"][0].process.pid)
+        orphans = [pid for pid, command in below if command.startswith("ray::RayTrainWorker")]
+        process.kill()
+        kill_head(first)
+        print(f"SIGKILL to head and driver, {place.reached(name)} of {CLIPS} clips kept")
+        second = cluster()
+        try:
+            code, out, err = finish(place.start(name, *RUN, RAY_ADDRESS=second.address))
+        finally:
+            second.shutdown()
+        assert len([pid for pid in orphans if Path(f"/proc/{pid}").exists()]) == 2
+    finally:
+        first.shutdown()
+    assert code == 0, out + err
     found = json.loads(out.splitlines()[-1])["weights_sha256"]
     assert (found, place.points(name)) == undisturbed

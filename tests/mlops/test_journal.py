@@ -1,13 +1,15 @@
 """Lines on their way: order, outages, crashes; with MLflow's store where that matters."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from mlops import names, tracking
-from mlops.journal import Journal
+from mlops.journal import Journal, Taken
 from mlops.tracking import Point
 
 
@@ -127,3 +129,20 @@ def test_a_point_that_is_sent_twice_is_in_mlflow_once(store):
     tracking.log_points(store, run_id, points)
     history = tracking.client(store).get_metric_history(run_id, names.LOSS_HOLE)
     assert [(one.step, one.value) for one in history] == [(4, 0.25), (8, 0.125)]
+
+
+def test_a_folder_belongs_to_one_process_at_a_time_and_to_nobody_after_its_end(tmp_path, receiver):
+    code = (
+        "import sys; from pathlib import Path; from mlops.journal import Journal\n"
+        "journal = Journal(Path(sys.argv[1]), lambda lines: 1 / 0)\n"
+        "journal.append({'number': 0}); print('there', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(Taken, match="belongs to another process"):
+            Journal(tmp_path, receiver)
+        other.kill()
+    journal = Journal(tmp_path, receiver)
+    assert journal.close(5) == 0
+    assert receiver.got == [0]

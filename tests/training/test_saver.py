@@ -1,12 +1,14 @@
 """Checkpoints written beside training, in one process; `test_parallel.py` has several."""
 
+import os
 import threading
 
 import pytest
 import torch
 
+from data_pipeline.lease import lease
 from training import checkpoint
-from training.checkpoint import NotWritten, weights_sha256
+from training.checkpoint import NotOurs, NotWritten, weights_sha256
 from training.saver import Saver
 
 
@@ -83,3 +85,20 @@ def test_checkpoints_that_stay():
     assert checkpoint.kept({**none, 8: 0.5, 16: 0.25}, 1, 0) == {16, 40}
     assert checkpoint.kept({4: None, 8: 0.5, 12: None}, 1, 0) == {8, 12}
     assert checkpoint.kept({}, 3, 10) == set()
+
+
+def test_workers_of_a_driver_that_lost_the_run_write_nothing(tmp_path, monkeypatch):
+    lock = str(tmp_path / "lease")
+    with lease(lock, what="run 'demo'") as held:
+        claim = held.claim()
+        with Saver(str(tmp_path), newest=9, every=0, leader=True, claim=claim) as saver:
+            saver.save(4, tensors(4), {})
+            saver.finish()
+    with lease(lock, what="run 'demo'"):
+        monkeypatch.setattr(checkpoint.lake, "upload", None)  # is not even called
+        with Saver(str(tmp_path), newest=9, every=0, leader=True, claim=claim) as saver:
+            saver.save(8, tensors(8), {})
+            says = rf"clips-000000008 .*run 'demo' was taken over by process {os.getpid()}"
+            with pytest.raises(NotOurs, match=says):
+                saver.save(12, tensors(12), {})
+    assert list(checkpoint.complete(str(tmp_path))) == [4]
