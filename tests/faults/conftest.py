@@ -3,7 +3,9 @@ import time
 
 import pytest
 
+from data_pipeline import s3
 from tests.faults.processes import finish
+from tests.faults.s3 import s3_server
 from tests.faults.sharding import start
 from tests.tiny import write_videos
 
@@ -22,3 +24,25 @@ def undisturbed(videos, tmp_path_factory):
     code, out, err = finish(start(videos, tmp_path_factory.mktemp("whole") / "v1"))
     assert code == 0, err
     return json.loads(out.splitlines()[-1])["digest"], time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """An S3 server."""
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def road(monkeypatch):
+    """Choose the way on which this process, and those it starts, go to S3."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    def take(url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        s3.client().clear_instance_cache()
+
+    yield take
+    s3.client().clear_instance_cache()

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +72,7 @@ def faulty(
     share: float = 0.2,
     faults: Sequence[Fault] = tuple(Fault),
     stall_seconds: float = 60.0,
+    on: Callable[[], bool] = lambda: True,
 ) -> Iterator[str]:
     """Stand in front of a server and hurt a share of the requests; yields the URL to use.
 
@@ -81,8 +82,9 @@ def faulty(
         share: of the requests, 0 to 1.
         faults: taken with equal chance.
         stall_seconds: until a connection without an answer is closed.
+        on: asked at each request; as long as it says no, none is hurt.
     """
-    proxy = _Proxy(endpoint, random.Random(seed), share, faults, stall_seconds)
+    proxy = _Proxy(endpoint, random.Random(seed), share, faults, stall_seconds, on)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -100,15 +102,17 @@ class _Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, endpoint, draws, share, faults, stall_seconds):
+    def __init__(self, endpoint, draws, share, faults, stall_seconds, on):
         super().__init__(("127.0.0.1", 0), _Request)
         to = urlsplit(endpoint)
         self.to, self.stall_seconds = (to.hostname, to.port), stall_seconds
         self.closed = threading.Event()
-        self._draws, self._share, self._faults = draws, share, faults
+        self._draws, self._share, self._faults, self._on = draws, share, faults, on
         self._lock = threading.Lock()
 
     def draw(self) -> Fault | None:
+        if not self._on():
+            return None
         with self._lock:
             return self._draws.choice(self._faults) if self._draws.random() < self._share else None
 
@@ -140,7 +144,7 @@ class _Request(BaseHTTPRequestHandler):
             self._reset()
 
     # http.server calls these.
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
     def _asked(self, body):
         """Status, headers and body of the server's answer."""

@@ -5,11 +5,14 @@ import os
 import random
 import signal
 import time
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults.processes import finish, kill, victims
+from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 
 pytestmark = pytest.mark.distributed
@@ -66,10 +69,10 @@ def test_a_run_to_which_everything_happens_is_the_run_to_which_nothing_did(place
     assert place.points(NAME) == points
 
 
-def learnt(place, clips, process):
+def learnt(place, clips, process, name=NAME):
     """Wait until so many more clips are in checkpoints."""
-    wanted = place.reached(NAME) + clips
-    wait_until(lambda: place.reached(NAME) >= wanted, process=process)
+    wanted = place.reached(name) + clips
+    wait_until(lambda: place.reached(name) >= wanted, process=process)
 
 
 def refuse_a_second_start(place, process):
@@ -90,7 +93,7 @@ def run_out_of_storage(place):
     """No checkpoint can be written any more: said, and in the end the run stops."""
     process = place.start(NAME)
     learnt(place, 4, process)
-    folder = place.storage / NAME / "checkpoints"
+    folder = Path(place.storage, NAME, "checkpoints")
     folder.rename(folder.with_name("aside"))
     folder.touch()  # no folder: nothing can be written into it
     print("a file in the place of the checkpoints' folder")
@@ -128,3 +131,24 @@ def test_killed_five_times_at_random(place, undisturbed, seed):
     assert left == 0
     assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
     assert place.points(name) == points
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_killed_while_checkpoints_and_lease_are_on_s3(place, undisturbed, endpoint, road):
+    """And requests come to harm all the time."""
+    road(endpoint)
+    make = urllib.request.Request(f"{endpoint}/killed", method="PUT")
+    urllib.request.urlopen(make).close()
+    said, points = undisturbed
+    there, name = replace(place, elsewhere="s3://killed/runs"), "remote"
+    with faulty(endpoint, share=0.1, stall_seconds=0.5) as bad:
+        process = there.start(name, AWS_ENDPOINT_URL=bad)
+        for kind in ("worker", "driver"):
+            learnt(there, 12, process, name)
+            assert killed(process, kind, there, name)
+        finish(process)
+        code, out, err = finish(there.start(name, AWS_ENDPOINT_URL=bad))
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
+    assert there.points(name) == points

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -118,7 +119,7 @@ def assert_clips_are_in_order(place):
 
 def forked(place, clips):
     """A run "straight" that stands where the other stood after so many clips."""
-    before, after = place.storage / NAME, place.storage / "straight"
+    before, after = Path(place.storage, NAME), Path(place.storage, "straight")
     shutil.copytree(place.checkpoints(NAME)[clips], after / "checkpoints" / f"clips-{clips:09d}")
     record = json.loads((before / "run.json").read_text())
     client = MlflowClient(place.tracking_uri, place.tracking_uri)

@@ -33,22 +33,13 @@ def server():
 
 
 @pytest.fixture
-def road(server, monkeypatch):
-    """Sends the requests of this process to an endpoint."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def road(road, server, monkeypatch):
+    """To the server, by an impatient client that takes small pieces."""
     monkeypatch.setattr(s3, "READ_SECONDS", 0.2)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(s3, "_PIECE", PIECE)
-
-    def take(endpoint):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        s3.client().clear_instance_cache()
-
-    take(server)
-    yield take
-    s3.client().clear_instance_cache()
+    road(server)
+    return road
 
 
 @pytest.fixture(scope="module")

@@ -10,29 +10,8 @@ from data_pipeline import lake
 from data_pipeline.check import verify
 from data_pipeline.s3 import client
 from tests.faults.processes import finish
-from tests.faults.s3 import faulty, s3_server
+from tests.faults.s3 import faulty
 from tests.faults.sharding import start
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def road(monkeypatch):
-    """Choose the way on which this process, and those it starts, go to S3."""
-
-    def take(url):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        client().clear_instance_cache()
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    yield take
-    client().clear_instance_cache()
 
 
 def watch(uri, over, sizes):

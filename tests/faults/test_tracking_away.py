@@ -1,16 +1,19 @@
-"""A real MLflow server that dies in the middle of a run, and comes back."""
+"""A real MLflow server: slow, failing, dead in the middle of a run, and back."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from tests.faults.processes import finish, free_port
+from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
@@ -66,18 +69,28 @@ def server(tmp_path):
         server.kill()
 
 
-def test_mlflow_dies_and_comes_back_while_a_run_goes_on(place, server):
-    at = "--tracking-uri", server.uri
-    process = place.start("away", *at)
-    wait_until(lambda: place.reached("away") >= 12, process=process)
-    server.kill()
-    gone, kept = time.monotonic(), place.reached("away")
-    print(f"SIGKILL to MLflow, {kept} of {CLIPS} clips kept")
-    wait_until(lambda: place.reached("away") >= kept + 20, 20, process)
-    print(f"20 clips later, after {time.monotonic() - gone:.1f} s")
-    server.start()
-    code, out, err = finish(process)
+def test_mlflow_fails_and_dies_and_comes_back_while_a_run_goes_on(place, server):
+    """Every fault of a network, server errors and answers that do not come among them."""
+    bad = threading.Event()
+
+    def learnt(clips, what):
+        began, from_clips = time.monotonic(), place.reached("away")
+        wait_until(lambda: place.reached("away") >= from_clips + clips, 20, process)
+        print(f"{what}: {clips} of {CLIPS} clips in {time.monotonic() - began:.1f} s")
+
+    with faulty(server.uri, share=0.6, stall_seconds=8, on=bad.is_set) as uri:
+        process = place.start("away", "--tracking-uri", uri)
+        wait_until(lambda: place.reached("away") >= 8, process=process)
+        learnt(16, "MLflow there")
+        bad.set()
+        learnt(16, "most requests fail or wait")
+        server.kill()
+        learnt(16, "SIGKILL to MLflow")
+        server.start()
+        bad.clear()
+        code, out, err = finish(process)
     assert code == 0, err
+    assert "lines not sent yet" not in out + err
     said = json.loads(out.splitlines()[-1])
 
     code, out, err = finish(place.start("there"))  # SQLite, which is never away
@@ -94,4 +107,4 @@ def test_without_mlflow_a_run_does_not_begin_and_says_so(place):
     assert f"MLflow at {nobody} does not answer" in err
     assert err.count("\n") == 1
     assert time.monotonic() - began < 60
-    assert not (place.storage / "never" / "run.json").exists()
+    assert not Path(place.storage, "never", "run.json").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from data_pipeline import lake
 from mlops import names
 from tests.faults.processes import ROOT
 from tests.tiny import shard_tiny, write_videos
@@ -23,14 +24,16 @@ class Place:
     """Where runs read and write."""
 
     folder: Path
+    elsewhere: str = ""
+    """URI that runs are kept under; "" = in the folder."""
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
 
     @property
-    def storage(self) -> Path:
-        return self.folder / "runs"
+    def storage(self) -> str:
+        return self.elsewhere or str(self.folder / "runs")
 
     @property
     def tracking_uri(self) -> str:
@@ -55,7 +58,7 @@ class Place:
 
     def checkpoints(self, name: str) -> dict[int, str]:
         """Clips -> URI of what a run has written."""
-        return checkpoint.complete(str(self.storage / name))
+        return checkpoint.complete(lake.join(self.storage, name))
 
     def reached(self, name: str) -> int:
         """Clips of its newest checkpoint."""
@@ -83,7 +86,8 @@ class Place:
 
     def _run(self, name: str, tracking_uri: str) -> tuple[MlflowClient, str]:
         """A client, and the id of the run there."""
-        run_id = json.loads((self.storage / name / "run.json").read_text())["run_id"]
+        record = lake.read_bytes(lake.join(self.storage, name, "run.json"))
+        run_id = json.loads(record)["run_id"]
         return MlflowClient(tracking_uri, tracking_uri), run_id
 
 
