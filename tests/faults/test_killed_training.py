@@ -118,8 +118,10 @@ def test_killed_five_times_at_random(place, undisturbed, seed):
     for _ in range(MOST_RUNS):
         process = place.start(name)
         wanted = place.reached(name) + chance.choice((0, 4, 8))
-        while left and process.poll() is None:
+        while left:
             time.sleep(chance.uniform(0, 0.5))
+            if process.poll() is not None:
+                break
             if place.reached(name) < wanted:
                 continue
             left -= killed(process, chance.choice(("worker", "node", "driver")), place, name)
