@@ -23,6 +23,10 @@ _QUIET = {
 }
 
 
+class RayLost(Refused):
+    """It says nothing about the work: the same may go well with another Ray."""
+
+
 @contextmanager
 def ray_session(cpus: int) -> Iterator[None]:
     """Make Ray ready and leave it as it was found.
@@ -31,7 +35,7 @@ def ray_session(cpus: int) -> Iterator[None]:
     starts a local Ray with `cpus` CPUs and stops it at the end.
 
     Raises:
-        Refused: Ray did not start, the cluster does not answer, or it is lost meanwhile.
+        RayLost: Ray did not start, the cluster does not answer, or it is lost meanwhile.
     """
     try:
         with _session(cpus):
@@ -40,7 +44,7 @@ def ray_session(cpus: int) -> Iterator[None]:
         raise  # a fault of this code keeps its traceback
     except RayError as error:
         line = str(error).strip().splitlines()[0]
-        raise Refused(f"Ray gave up ({line}): run the same command to go on") from error
+        raise RayLost(f"Ray gave up ({line}): run the same command to go on") from error
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def _session(cpus: int) -> Iterator[None]:
         ray.init(**options)
     except Exception as error:  # Ray has no type of its own for it
         line = str(error).strip().splitlines()[0]
-        raise Refused(f"Ray did not start ({line}): run the same command again") from error
+        raise RayLost(f"Ray did not start ({line}): run the same command again") from error
     # What goes wrong comes as an exception too; the log would print its traceback first.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():

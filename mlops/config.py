@@ -6,11 +6,12 @@ Nothing here imports torch, ray, mlflow or av, so that `--help` answers at once.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from mlops import names
+from mlops.gate import Rule
 
 
 def _from_environment(variable: str) -> str:
@@ -30,9 +31,9 @@ def _require(value: str, flag: str, variable: str) -> None:
         raise ValueError(f"{flag} is missing: give it, or set {variable}")
 
 
-def _at_least_one(**values: int) -> None:
+def _at_least_one(**values: int | None) -> None:
     for name, value in values.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} is {value}: give at least 1")
 
 
@@ -53,14 +54,42 @@ class EvaluateConfig:
     """Data set: path or s3:// URI. Default: STTN_DATA."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    protocol: Literal["clean", "published"] = "clean"
+    """`clean`: clips of each video with holes of the data set. `published`: what makes numbers
+    comparable with the field's tables: whole videos at 432x240, holes grown by 4 pixels, the
+    official windows; give the official masks by --masks, and compare means over frames. Frames of
+    a data set were compressed once more than the field's."""
     split: str = "test"
     """Split of the data set."""
-    clips_per_video: int = 8
-    """Clips taken from each video, evenly spaced."""
-    frames_per_clip: int = 20
-    """Frames in a clip, consecutive; all of them given to the model at once."""
+    clips_per_video: int | None = None
+    """Clips taken from each video, evenly spaced. Default: the protocol's, 8."""
+    frames_per_clip: int | None = None
+    """Frames in a clip, consecutive; all of them given to the model at once. Default: the
+    protocol's, 20."""
+    masks: str = ""
+    """Holes from elsewhere: folder or s3:// URI with <video>/00000.png …, nonzero = hole. Default:
+    those of the data set."""
+    flows: str = ""
+    """Optical flow of the true frames, computed before by any network: folder or s3:// URI with
+    <video>/forward/00000.flo and <video>/backward/00000.flo … Default: not measured."""
+    i3d: str = ""
+    """Weights of I3D for VFID, i3d_rgb_imagenet.pt or the same as safetensors: path or s3:// URI.
+    Default: not measured."""
+    i3d_sha256: str = ""
+    """Of that file, to be sure. Default: not checked."""
     workers: int = 2
-    """Processes for each version, one CPU each."""
+    """Processes for each version, one CPU each, and one GPU each where the cluster has GPUs."""
+    promote: bool = False
+    """Decide when it is done, as `promote.py` does, by the same rule."""
+    rule: tyro.conf.OmitArgPrefixes[Rule] = field(default_factory=Rule)
+    watch: bool = False
+    """Evaluate every version of the model that is registered, as it comes. Any number of watchers
+    may run; each version gets one recorded result."""
+    until_idle: bool = False
+    """With --watch: end when nothing waits any more."""
+    leases: str = ""
+    """Folder that all have in common who evaluate and promote in this registry: a path or s3://
+    URI. Default: beside the sqlite database, or `leases` in STTN_STORAGE."""
     json: bool = False
     """End with one line of JSON."""
 
@@ -72,6 +101,10 @@ class EvaluateConfig:
             frames_per_clip=self.frames_per_clip,
             workers=self.workers,
         )
+        if self.i3d_sha256 and not self.i3d:
+            raise ValueError("--i3d-sha256 belongs to --i3d: give both")
+        if self.until_idle and not self.watch:
+            raise ValueError("--until-idle belongs to --watch: give both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +115,25 @@ class PromoteConfig:
     """Version to decide on: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
-    margin_db: float = 0.1
-    """By how many dB the hole PSNR may be below the champion's and still not count as worse."""
+    rule: tyro.conf.OmitArgPrefixes[Rule] = field(default_factory=Rule)
+    rollback: bool = False
+    """Return to the version @previous instead of deciding."""
+    why: str = ""
+    """With --rollback: the reason, for the history."""
+    history: bool = False
+    """Print all decisions about the model instead of deciding."""
+    leases: str = ""
+    """Folder that all have in common who promote in this registry: a path or s3:// URI. Default:
+    beside the sqlite database, or `leases` in STTN_STORAGE."""
     json: bool = False
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        if not 0 <= self.margin_db < float("inf"):
-            raise ValueError(f"--margin-db is {self.margin_db}: give 0 dB or more")
+        if self.rollback and self.history:
+            raise ValueError("--rollback and --history: give one of the two")
+        if self.why and not self.rollback:
+            raise ValueError("--why belongs to --rollback: give both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,6 @@
-"""PSNR and SSIM over the frame and inside the hole, and the two trivial fills. Pure.
+"""PSNR, SSIM, Frechet distance, and the two trivial fills. Pure; defined in `columns.py`.
 
 Legend: `H`, `W` pixels; a frame is uint8 RGB [H,W,3]; a hole is [H,W], nonzero = to be filled.
-
-| metric       | unit | definition                                                                 |
-|--------------|------|----------------------------------------------------------------------------|
-| psnr_db      | dB   | 10 log10(255^2 / mean squared error over all pixels and channels)          |
-| ssim         | 1    | mean SSIM, uniform window of 65 pixels (the field's; less on small frames) |
-| hole_psnr_db | dB   | 10 log10(255^2 / mean squared error over the hole's pixels, all channels)  |
-| hole_ssim    | 1    | SSIM map, uniform window of 11 pixels, averaged over the hole's pixels     |
 """
 
 import math
@@ -59,6 +52,25 @@ def hole_ssim(truth: Frame, result: Frame, hole: Hole) -> float:
     window = _largest_odd(min(HOLE_WINDOW, *truth.shape[:2]))
     _, over_frame = _structural_similarity(truth, result, window)
     return float(over_frame[inside].mean())
+
+
+def frechet_distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Frechet distance of the normal distributions that two sets of features are drawn from.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with n - 1. The trace of the root is
+    the nuclear norm of the product of the centred sets, which is exact also where there are fewer
+    features than dimensions; a root of matrices is not.
+
+    Args:
+        one: [n, dimensions], n >= 2.
+        other: [m, dimensions], m >= 2.
+    """
+    means = one.mean(axis=0), other.mean(axis=0)
+    a = (one - means[0]) / math.sqrt(len(one) - 1)
+    b = (other - means[1]) / math.sqrt(len(other) - 1)
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    between = np.square(means[0] - means[1]).sum()
+    return float(between + np.square(a).sum() + np.square(b).sum() - 2 * root)
 
 
 def frame_window(height: int, width: int) -> int:

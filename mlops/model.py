@@ -36,14 +36,19 @@ class LoadedModel:
         self.uri = version.uri
         self.size = _size(pyfunc.metadata.metadata)
         self._pyfunc = pyfunc
+        signature = pyfunc.metadata.signature
+        params = signature.params.params if signature and signature.params else ()
+        self._knows_official = any(one.name == "reference" for one in params)
         self._stream = getattr(_python_model(pyfunc), "stream", None)
 
-    def inpaint(self, frames: Frames, masks: Frames) -> Frames:
+    def inpaint(self, frames: Frames, masks: Frames, *, official_windows: bool = False) -> Frames:
         """Fill the holes of a clip.
 
         Args:
             frames: uint8 [T,H,W,3].
             masks: uint8 [T,H,W], nonzero = hole.
+            official_windows: a model that knows the official driver's windows and 8-bit steps (its
+                signature has a parameter `reference`) uses them; any other does as it does.
 
         Returns:
             uint8 [T,H,W,3]; known pixels are those of `frames`, whatever the model did to them.
@@ -51,7 +56,8 @@ class LoadedModel:
         Raises:
             Refused: the model did not answer uint8 of the same shape.
         """
-        found = self._pyfunc.predict({"frames": frames, "masks": masks})
+        params = {"reference": True} if official_windows and self._knows_official else None
+        found = self._pyfunc.predict({"frames": frames, "masks": masks}, params=params)
         filled = self._checked(found, frames.shape)
         return np.where(masks[..., np.newaxis] != 0, filled, frames)
 

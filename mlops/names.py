@@ -44,6 +44,8 @@ MASKED_ATTENTION = "masked_attention"
 EVALUATION = "evaluation"
 EVALUATION_PENDING = "pending"
 EVALUATION_DONE = "done"
+EVALUATION_FAILED = "failed"
+EVALUATION_PROBLEM = "evaluation_problem"  # why it failed
 EVALUATION_RUN = "evaluation_run_id"
 
 # Tags of an evaluation run.
@@ -60,6 +62,7 @@ DECISION_TO = "to_version"  # the champion after
 RULE_DIGEST = "rule_digest"
 DECISION_PROMOTED = "promoted"
 DECISION_REFUSED = "refused"
+DECISION_ROLLED_BACK = "rolled back"
 REASONS = "reasons"
 
 # Scalars of a training run.
@@ -84,13 +87,17 @@ VALIDATION_PICTURE = "fixed_clip"
 VALIDATION_FOLDER = "validation"
 PROFILE_FOLDER = "profile"
 
-# Scalars of an evaluation, for each subject: `<subject>/<metric>`.
-PSNR = "psnr_db"  # whole composited frame
-SSIM = "ssim"  # whole composited frame
-HOLE_PSNR = "hole_psnr_db"  # hole pixels only
-HOLE_SSIM = "hole_ssim"  # SSIM map averaged over hole pixels
+# Scalars of an evaluation, for each subject: `<subject>/<column>` is the mean over videos, with
+# OVER_FRAMES behind it the mean over all frames. What each is: `columns.py`.
+PSNR = "psnr_db"
+SSIM = "ssim"
+HOLE_PSNR = "hole_psnr_db"
+HOLE_SSIM = "hole_ssim"
+WARPING_DIS = "warping_error_dis"
+WARPING_GIVEN = "warping_error_given"
+VFID = "vfid"
 SECONDS_PER_FRAME = "seconds_per_frame_s"
-METRICS = (PSNR, SSIM, HOLE_PSNR, HOLE_SSIM)
+OVER_FRAMES = "_over_frames"
 
 # Subjects of an evaluation.
 SUBJECT_CANDIDATE = "candidate"
@@ -101,5 +108,6 @@ TRIVIAL_SUBJECTS = (SUBJECT_FRAME_MEAN, SUBJECT_RING_MEAN)
 
 # Artifacts of an evaluation run.
 RESULTS_JSON = "results.json"
-RESULTS_PARQUET = "results.parquet"
-STRIP = "strip"
+RESULTS_PARQUET = "results.parquet"  # a row per subject and clip
+VIDEOS_PARQUET = "videos.parquet"  # a row per subject and video
+DRAWINGS = "drawings"  # <subject>-<position>.png and .mp4

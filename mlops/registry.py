@@ -5,6 +5,7 @@ stores. MLflow overwrites an alias without compare-and-set and keeps no history 
 writes that.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,35 @@ def find(tracking_uri: str, name: str, tags: Mapping[str, str]) -> Version | Non
 def set_alias(tracking_uri: str, version: Version, alias: str) -> None:
     """Point an alias at a version; it leaves the one that carried it."""
     client(tracking_uri).set_registered_model_alias(version.name, alias, version.version)
+
+
+def remove_alias(tracking_uri: str, version: Version, alias: str) -> None:
+    """Take an alias of a model away, whatever version carries it; nothing when none does."""
+    client(tracking_uri).delete_registered_model_alias(version.name, alias)
+
+
+def megabytes(tracking_uri: str, version: Version) -> float:
+    """Size of the files of a version, 1e6 bytes; nan when the store does not say."""
+    known = client(tracking_uri)
+    model_id = version.source.removeprefix("models:/")
+    folders, total = [""], 0
+    try:
+        while folders:
+            for file in known.list_logged_model_artifacts(model_id, folders.pop() or None):
+                if file.is_dir:
+                    folders.append(file.path)
+                else:
+                    total += file.file_size or 0
+    except MlflowException:
+        return math.nan
+    return total / 1e6
+
+
+def pending(tracking_uri: str, name: str) -> list[Version]:
+    """The versions of a model that wait for their evaluation, the oldest first."""
+    query = f"name = '{name}' and tags.`{names.EVALUATION}` = '{names.EVALUATION_PENDING}'"
+    found = client(tracking_uri).search_model_versions(query, max_results=1000)
+    return sorted(map(_version, found), key=lambda one: int(one.version))
 
 
 def offer(tracking_uri: str, version: Version) -> None:

@@ -1,4 +1,4 @@
-"""The results of an evaluation as data: a row per subject and clip, means, and the run read back.
+"""The results of an evaluation as data: a row per subject and clip, per video, means; read back.
 
 A subject is what fills the hole: the candidate, the champion, or a trivial fill.
 """
@@ -13,43 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.canonical import sha256_of_json
 from data_pipeline.catalogue import decode_table
-from mlops import metrics, names
+from data_pipeline.door import UserError
+from mlops import names
+from mlops.columns import TIME, Column
+from mlops.protocol import Protocol
 from mlops.tracking import client
 
-_SCHEMA = 1  # of results.json and results.parquet
-PSNR_CAP_DB = 100.0  # stands for inf, which would make every mean it enters inf
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """Which clips are scored; with the data set's digest it fixes every pixel that is compared."""
-
-    split: str
-    clips_per_video: int
-    frames_per_clip: int
-
-    def digest(self) -> str:
-        """Sha256 over the clips asked for and the definition of the metrics."""
-        return sha256_of_json(
-            {
-                **asdict(self),
-                "schema": _SCHEMA,
-                "frame_window": metrics.FRAME_WINDOW,
-                "hole_window": metrics.HOLE_WINDOW,
-                "ring_pixels": metrics.RING_PIXELS,
-                "psnr_cap_db": PSNR_CAP_DB,
-            }
-        )
+SCHEMA = 2  # of the files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipScore:
-    """Scores of one subject on one clip: means over its frames, for the hole over those with one.
-
-    PSNR is capped at 100 dB per frame, which stands for equal frames.
-    """
+    """Scores of one subject on one clip: means over its frames, see `columns`."""
 
     subject: str
     position: int
@@ -57,16 +33,22 @@ class ClipScore:
     video: str
     first_frame: int
     frames: int
+    hole_frames: int
+    """Those with a hole."""
     variant: int
+    """Number of the data set's mask; -1 = given from elsewhere."""
     mask_kind: str
     hole_share: float
     """Hole pixels of all pixels, 0 to 1."""
+    inputs_sha256: str
+    """Over the frames and holes that were given to the subject."""
     psnr_db: float
     ssim: float
     hole_psnr_db: float
     hole_ssim: float
+    warping_error_dis: float
+    warping_error_given: float
     seconds_per_frame_s: float
-    """Wall time of the model alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,28 +62,66 @@ class Evaluation:
     """Number of the champion that was scored with it."""
     data_uri: str
     data_digest: str
+    protocol: Protocol
     means: Mapping[str, float]
-    """`<subject>/<metric>`: mean over clips."""
+    """`<subject>/<column>`: mean over videos; with `_over_frames`, over all frames."""
     scores: tuple[ClipScore, ...]
 
-    def hole_pairs(self) -> tuple[tuple[float, float], ...]:
-        """Hole PSNR in dB of (candidate, champion) on each clip both were scored on."""
-        by_subject: dict[str, dict[int, float]] = {}
-        for score in self.scores:
-            by_subject.setdefault(score.subject, {})[score.position] = score.hole_psnr_db
-        candidate = by_subject.get(names.SUBJECT_CANDIDATE, {})
-        champion = by_subject.get(names.SUBJECT_CHAMPION, {})
-        return tuple((candidate[at], champion[at]) for at in sorted(candidate.keys() & champion))
+    def hole_pairs(self) -> dict[str, tuple[float, float]]:
+        """Video -> hole PSNR in dB of (candidate, champion)."""
+        videos = by_video(self.scores, self.protocol)
+        ours, theirs = (
+            {video: values[names.HOLE_PSNR] for video, values in videos.get(one, {}).items()}
+            for one in (names.SUBJECT_CANDIDATE, names.SUBJECT_CHAMPION)
+        )
+        return {video: (ours[video], theirs[video]) for video in ours if video in theirs}
 
 
-def means(scores: Sequence[ClipScore]) -> dict[str, float]:
-    """`<subject>/<metric>`: mean over the clips; clips without any hole have no hole metrics."""
+def by_video(
+    scores: Sequence[ClipScore], protocol: Protocol
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Subject -> video -> column -> mean over the frames (or pairs) of all its clips."""
+    clips: dict[str, dict[str, list[ClipScore]]] = {}
+    for score in scores:
+        clips.setdefault(score.subject, {}).setdefault(score.video, []).append(score)
+    return {
+        subject: {video: _means_of(those, protocol) for video, those in videos.items()}
+        for subject, videos in clips.items()
+    }
+
+
+def means(scores: Sequence[ClipScore], protocol: Protocol) -> dict[str, float]:
+    """`<subject>/<column>`: mean over videos; `<subject>/<column>_over_frames`: over all frames."""
     out: dict[str, float] = {}
-    for subject in dict.fromkeys(score.subject for score in scores):
-        rows = [asdict(score) for score in scores if score.subject == subject]
-        for metric in (*names.METRICS, names.SECONDS_PER_FRAME):
-            out[f"{subject}/{metric}"] = mean([row[metric] for row in rows])
+    for subject, videos in by_video(scores, protocol).items():
+        everything = [score for score in scores if score.subject == subject]
+        for column, over_frames in _means_of(everything, protocol).items():
+            out[f"{subject}/{column}"] = mean([values[column] for values in videos.values()])
+            out[f"{subject}/{column}{names.OVER_FRAMES}"] = over_frames
     return out
+
+
+def _means_of(scores: Sequence[ClipScore], protocol: Protocol) -> dict[str, float]:
+    columns = [one for one in protocol.measured() if one.over != "clips at once"]
+    return {
+        column.key: _weighted(
+            [(getattr(score, column.key), _weight(score, column)) for score in scores]
+        )
+        for column in (*columns, TIME)
+    }
+
+
+def _weight(score: ClipScore, column: Column) -> int:
+    if column.over == "frames with a hole":
+        return score.hole_frames
+    return score.frames - 1 if column.over == "pairs of frames" else score.frames
+
+
+def _weighted(values: Sequence[tuple[float, int]]) -> float:
+    """Mean of (value, weight); what has no weight has no value."""
+    there = [(value, weight) for value, weight in values if weight]
+    total = sum(weight for _, weight in there)
+    return math.fsum(value * weight for value, weight in there) / total if total else math.nan
 
 
 def mean(values: Sequence[float]) -> float:
@@ -115,21 +135,46 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
-def write(folder: Path, scores: Sequence[ClipScore], facts: Mapping[str, Any]) -> None:
-    """Write results.parquet (a row per subject and clip) and results.json (facts and means)."""
+def write(
+    folder: Path,
+    scores: Sequence[ClipScore],
+    protocol: Protocol,
+    all_means: Mapping[str, float],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the tables per clip and per video (parquet) and results.json (facts and means)."""
     rows = [asdict(score) for score in scores]
     pq.write_table(pa.Table.from_pylist(rows), folder / names.RESULTS_PARQUET)
-    summary = {"schema": _SCHEMA, **facts, "means": finite(means(scores))}
+    videos = [
+        {"subject": subject, "video": video, **values}
+        for subject, those in by_video(scores, protocol).items()
+        for video, values in those.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(videos), folder / names.VIDEOS_PARQUET)
+    summary = {"schema": SCHEMA, **facts, "protocol": asdict(protocol), "means": finite(all_means)}
     text = json.dumps(summary, indent=2, sort_keys=True, allow_nan=False)
     (folder / names.RESULTS_JSON).write_text(text + "\n")
 
 
 def read(tracking_uri: str, run_id: str) -> Evaluation:
-    """Read a finished evaluation run back."""
+    """Read a finished evaluation run back.
+
+    Raises:
+        UserError: it was written by a version of another schema.
+    """
     known = client(tracking_uri)
     run = known.get_run(run_id)
     tags = run.data.tags
-    table = decode_table(Path(known.download_artifacts(run_id, names.RESULTS_PARQUET)).read_bytes())
+
+    def artifact(name: str) -> bytes:
+        return Path(known.download_artifacts(run_id, name)).read_bytes()
+
+    facts = json.loads(artifact(names.RESULTS_JSON))
+    if facts.get("schema") != SCHEMA:
+        raise UserError(
+            f"evaluation run {run_id} has results of schema {facts.get('schema')}, this version "
+            f"reads {SCHEMA}: evaluate again"
+        )
     against = tags[names.AGAINST_VERSION]
     return Evaluation(
         run_id=run_id,
@@ -137,6 +182,9 @@ def read(tracking_uri: str, run_id: str) -> Evaluation:
         against=None if against == names.NO_VERSION else against,
         data_uri=tags[names.DATA_URI],
         data_digest=tags[names.DATA_DIGEST],
+        protocol=Protocol(**facts["protocol"]),
         means=dict(run.data.metrics),
-        scores=tuple(ClipScore(**row) for row in table.to_pylist()),
+        scores=tuple(
+            ClipScore(**row) for row in decode_table(artifact(names.RESULTS_PARQUET)).to_pylist()
+        ),
     )

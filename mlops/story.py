@@ -154,7 +154,7 @@ def _curves(uri: str, run_id: str) -> dict[str, dict[str, Curve]]:
 
 def _strips(uri: str, run_id: str) -> dict[str, bytes]:
     known = tracking.client(uri)
-    files = known.list_artifacts(run_id, names.STRIP)
+    files = known.list_artifacts(run_id, names.DRAWINGS)
     return {
         Path(file.path).stem: Path(known.download_artifacts(run_id, file.path)).read_bytes()
         for file in files

@@ -18,7 +18,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -147,14 +147,22 @@ def find_run(uri: str, tags: Mapping[str, str], *, finished: bool) -> str | None
         tags: all must be equal.
         finished: True for runs that ended well; False for those that did not and can be taken up.
     """
+    runs = find_runs(uri, tags, finished=finished, most=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def find_runs(uri: str, tags: Mapping[str, str], *, finished: bool, most: int) -> list[Run]:
+    """The runs that carry all these tags, the newest first; arguments as `find_run`."""
     terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
     terms.append(
         "attributes.status = 'FINISHED'" if finished else "attributes.status != 'FINISHED'"
     )
-    runs = client(uri).search_runs(
-        [experiment_id(uri)], " and ".join(terms), max_results=1, order_by=["start_time DESC"]
+    order = ["attributes.start_time DESC"]
+    return list(
+        client(uri).search_runs(
+            [experiment_id(uri)], " and ".join(terms), max_results=most, order_by=order
+        )
     )
-    return str(runs[0].info.run_id) if runs else None
 
 
 def set_run_tags(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
@@ -248,7 +256,12 @@ def log_data_set(uri: str, run_id: str, data_uri: str, digest: str, context: str
         source=json.dumps({"uri": data_uri}),
     )
     inputs = [DatasetInput(data_set, tags=[InputTag("mlflow.data.context", context)])]
-    client(uri).log_inputs(run_id, datasets=inputs)
+    try:
+        client(uri).log_inputs(run_id, datasets=inputs)
+    except MlflowException:
+        # Of two that are the first to name a data set at the same moment, MLflow refuses one; from
+        # then on the data set is known.
+        client(uri).log_inputs(run_id, datasets=inputs)
     set_run_tags(uri, run_id, {names.DATA_URI: data_uri, names.DATA_DIGEST: digest})
 
 

@@ -5,8 +5,6 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,19 +15,17 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from mlops import names
 from mlops.journal import now_ms
-from mlops.video import Colour, H264Writer, VideoFacts
+from mlops.pictures import write_video
 from training.batch import Batch
 from training.journals import CLOSE_S, opened
 from training.phases import CHECKPOINTS, DATA, VALIDATION, Phases
-from training.validation import Frames, Shown
+from training.validation import Shown
 
 _SHARES = {
     DATA: names.DATA_WAIT,
     CHECKPOINTS: names.CHECKPOINT_WAIT,
     VALIDATION: names.VALIDATION_TIME,
 }
-_VIDEO_FPS, _VIDEO_CRF = 8, 18
-_NO_COLOUR = Colour(2, 2, 2)  # not said
 _NOT_PROFILED = 3  # iterations: the first ones allocate and choose algorithms
 
 
@@ -153,7 +149,7 @@ class Telemetry:
         self._journal.append({"clips": clips, "picture": picture.name})
         film = self._journal.folder / f"{clips:09d}.mp4"
         with contextlib.suppress(OSError, FFmpegError):
-            _write_video(film, shown.video())
+            write_video(film, shown.video())
         self._journal.append({"file": film.name, "folder": names.VALIDATION_FOLDER})
 
     def profiled(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -197,18 +193,3 @@ def _memory_bytes(*, gpu: bool) -> int:
     if gpu:
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-
-
-def _write_video(file: Path, frames: Frames) -> None:
-    height, width = frames.shape[1:3]
-    like = VideoFacts(
-        path=file,
-        width=width,
-        height=height,
-        frames=len(frames),
-        fps=Fraction(_VIDEO_FPS),
-        colour=_NO_COLOUR,
-    )
-    with H264Writer(file, like, crf=_VIDEO_CRF) as writer:
-        for frame in frames:
-            writer.write(frame)

@@ -1,32 +1,7 @@
-import shutil
-
 import pytest
 
 from data_pipeline.session import ray_session
-from mlops import tracking
 from tests.tiny import shard_tiny, write_videos
-
-
-@pytest.fixture(scope="package")
-def empty_database(tmp_path_factory):
-    """A database with MLflow's tables in it: making them takes seconds, copying does not."""
-    folder = tmp_path_factory.mktemp("database")
-    tracking.client(f"sqlite:///{folder}/mlflow.db")
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def new_store(empty_database):
-    """Make a tracking store in a folder; gives its URI."""
-
-    def make(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(empty_database, folder / "mlflow.db")
-        uri = f"sqlite:///{folder}/mlflow.db"
-        tracking.local_store_ready(uri)
-        return uri
-
-    return make
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow.pyfunc
 
 from mlops import names, registry, results, tracking
+from mlops.protocol import PROTOCOLS
 from mlops.results import ClipScore
 
 _CODE = """
@@ -33,6 +34,11 @@ ROWS = """for frame, hole in zip(frames, holes):
                 inside, known = np.flatnonzero(hole[y]), np.flatnonzero(~hole[y])
                 for c in range(3):
                     frame[y, inside, c] = np.interp(inside, known, frame[y, known, c])"""
+# What OpenCV continues from around the hole: better than both trivial fills.
+CONTINUED = """import cv2
+        for frame, hole in zip(frames, holes):
+            found = cv2.inpaint(frame, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+            frame[hole] = {share} * found[hole]"""
 BROKEN = 'raise RuntimeError("the model fell over")'
 FLOATS = "frames = frames / 255"
 
@@ -86,27 +92,36 @@ def register(uri: str, folder: Path, body: str = GREY, *, size=None, clips: int 
 
 
 def record_evaluation(uri: str, version, folder: Path, against: str | None = None, **hole_psnr):
-    """Write an evaluation run as the evaluate door would, with hole PSNRs made up per subject."""
+    """Write an evaluation run as the evaluate door would, with hole PSNRs made up per subject.
+
+    Of two videos, the second of which is easier by 1 dB.
+    """
     folder.mkdir()
+    protocol = PROTOCOLS["clean"]
     scores = [
         ClipScore(
             subject=subject,
             position=position,
-            video="video-0",
+            video=f"video-{position}",
             first_frame=0,
             frames=4,
+            hole_frames=4,
             variant=0,
             mask_kind="moving",
             hole_share=0.2,
+            inputs_sha256="f" * 64,
             psnr_db=level + 10,
             ssim=0.9,
             hole_psnr_db=level + position,
             hole_ssim=0.5,
+            warping_error_dis=0.001,
+            warping_error_given=float("nan"),
             seconds_per_frame_s=0.01,
         )
         for subject, level in hole_psnr.items()
         for position in range(2)
     ]
+    means = results.means(scores, protocol)
     run_id = tracking.ensure_run(
         uri,
         run_name=f"evaluate-{version.version}",
@@ -118,9 +133,9 @@ def record_evaluation(uri: str, version, folder: Path, against: str | None = Non
         },
     )
     tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "evaluation")
-    results.write(folder, scores, {})
+    results.write(folder, scores, protocol, means, {})
     tracking.client(uri).log_artifacts(run_id, str(folder))
-    tracking.log_scalars(uri, run_id, 0, results.means(scores))
+    tracking.log_scalars(uri, run_id, 0, means)
     tracking.finish(uri, run_id)
     done = {names.EVALUATION: names.EVALUATION_DONE, names.EVALUATION_RUN: run_id}
     registry.set_tags(uri, version, done)

@@ -1,18 +1,38 @@
 import io
 import json
 import math
+import struct
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from data_pipeline.reader import DataSet, read_clip
-from mlops import evaluate, metrics, names, registry, results, scoring, tracking
+from mlops import (
+    evaluate,
+    evaluation,
+    i3d,
+    inputs,
+    metrics,
+    names,
+    pictures,
+    registry,
+    results,
+    scoring,
+    tracking,
+)
+from mlops.protocol import PROTOCOLS
 from tests.mlops import foreign
+from tests.mlops.test_inputs import write_masks
+from tests.parity import formula
 
 SHORT = ("--clips-per-video", "2", "--frames-per-clip", "5", "--workers", "1")
-PROTOCOL = results.Protocol("test", 2, 5)
+PROTOCOL = replace(PROTOCOLS["clean"], clips_per_video=2, frames_per_clip=5)
 
 
 def _evaluate(uri, data, *more):
@@ -29,7 +49,7 @@ def _expected(data, fill):
     data_set = DataSet.open(data)
     (video,) = data_set.videos("test")
     per_clip = []
-    for clip in scoring.fixed_clips(data_set, PROTOCOL):
+    for clip in inputs.fixed_clips(data_set, PROTOCOL):
         frames, masks = read_clip(data_set, video, clip)
         values = [
             metrics.hole_psnr_db(frame, fill(frame, mask), mask)
@@ -66,7 +86,9 @@ def test_a_model_without_a_champion_is_scored_once(store, tmp_path, data_set, ca
     assert tags[names.EVALUATION] == names.EVALUATION_DONE
     assert tags[names.EVALUATION_RUN] == first["run"]
     files = {file.path for file in tracking.client(store).list_artifacts(first["run"])}
-    assert files == {names.RESULTS_JSON, names.RESULTS_PARQUET, names.STRIP}
+    assert files == {
+        names.RESULTS_JSON, names.RESULTS_PARQUET, names.VIDEOS_PARQUET, names.DRAWINGS,
+    }  # fmt: skip
 
     assert _evaluate(store, data_set, "--json") == 0
     out, err = capfd.readouterr()
@@ -86,7 +108,7 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     out, err = capfd.readouterr()
     for line in err.splitlines():
         assert line.startswith("score models:/sttn/"), err  # nothing of Ray's or MLflow's
-    assert out.startswith("models:/sttn/2 is evaluated")
+    assert "models:/sttn/2 is evaluated" in out
     (run,) = _runs(store)
     found = results.read(store, run.info.run_id)
     assert (found.version, found.against) == ("2", "1")
@@ -94,8 +116,7 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     assert abs(grey - black) > 1
     assert found.means["candidate/hole_psnr_db"] == pytest.approx(grey)
     assert found.means["champion/hole_psnr_db"] == pytest.approx(black)
-    ours, theirs = zip(*found.hole_pairs(), strict=True)
-    assert (np.mean(ours), np.mean(theirs)) == (pytest.approx(grey), pytest.approx(black))
+    assert found.hole_pairs() == {"video-0": (pytest.approx(grey), pytest.approx(black))}
 
 
 def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path, data_set, capfd):
@@ -159,24 +180,64 @@ def test_missing_uris_are_named_with_their_variables(monkeypatch, capsys):
     assert "--data is missing: give it, or set STTN_DATA" in capsys.readouterr().err
 
 
+def score(position, video, frames, hole_frames, hole_psnr, psnr=30.0, subject="candidate"):
+    row = dict.fromkeys(("ssim", "hole_ssim", "hole_share", "seconds_per_frame_s"), 0.5)
+    return results.ClipScore(
+        subject=subject, position=position, video=video, first_frame=0, frames=frames,
+        hole_frames=hole_frames, variant=0, mask_kind="moving", inputs_sha256="f" * 64,
+        psnr_db=psnr, hole_psnr_db=hole_psnr, warping_error_dis=0.001,
+        warping_error_given=math.nan, **row,
+    )  # fmt: skip
+
+
+# A long video in two clips, one of them almost without a hole; a short one; one without any hole.
+SCORES = [
+    score(0, "long", 10, 10, 10.0, psnr=20.0),
+    score(1, "long", 10, 2, 16.0, psnr=30.0),
+    score(2, "short", 4, 4, 20.0, psnr=40.0),
+    score(3, "none", 6, 0, math.nan, psnr=100.0),
+]
+
+
+def test_frames_count_the_same_in_a_video_and_videos_the_same_in_the_mean():
+    videos = results.by_video(SCORES, PROTOCOL)["candidate"]
+    assert videos["long"]["hole_psnr_db"] == 11.0
+    assert videos["long"]["psnr_db"] == 25.0
+    assert math.isnan(videos["none"]["hole_psnr_db"])
+    means = results.means(SCORES, PROTOCOL)
+    assert means["candidate/hole_psnr_db"] == (11 + 20) / 2
+    assert means["candidate/psnr_db"] == (25 + 40 + 100) / 3
+    assert means["candidate/hole_psnr_db_over_frames"] == (10 * 10 + 2 * 16 + 4 * 20) / 16
+    assert means["candidate/psnr_db_over_frames"] == (200 + 300 + 160 + 600) / 30
+    assert not any("given" in key or "vfid" in key for key in means)  # not measured
+
+
 def test_results_come_back_as_they_were_written(tmp_path):
-    row = dict.fromkeys(("psnr_db", "ssim", "hole_ssim", "hole_share", "seconds_per_frame_s"), 0.5)
-    scores = [
-        results.ClipScore(
-            subject="candidate", position=i, video="v", first_frame=0, frames=5, variant=0,
-            mask_kind="moving", hole_psnr_db=value, **row,
-        )
-        for i, value in enumerate((10.0, math.nan, 13.0))
+    means = results.means(SCORES, PROTOCOL)
+    results.write(tmp_path, SCORES, PROTOCOL, means, {"model_version": "1"})
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    back = [results.ClipScore(**row) for row in rows]
+    assert [one.hole_psnr_db for one in back[:3]] == [10.0, 16.0, 20.0]
+    assert math.isnan(back[3].hole_psnr_db)
+    videos = pq.read_table(tmp_path / "videos.parquet").to_pylist()
+    assert [(row["video"], row["psnr_db"]) for row in videos] == [
+        ("long", 25.0), ("short", 40.0), ("none", 100.0),
     ]  # fmt: skip
-    assert results.means(scores)["candidate/hole_psnr_db"] == 11.5
-    results.write(tmp_path, scores, {"model_version": "1"})
-    back = [
-        results.ClipScore(**row) for row in pq.read_table(tmp_path / "results.parquet").to_pylist()
-    ]
-    assert [one.hole_psnr_db for one in (back[0], back[2])] == [10.0, 13.0]
-    assert math.isnan(back[1].hole_psnr_db)
     said = json.loads((tmp_path / "results.json").read_text())
-    assert said["means"]["candidate/hole_psnr_db"] == 11.5
+    assert said["means"]["candidate/hole_psnr_db"] == 15.5
+    assert said["protocol"]["frames_per_clip"] == 5
+
+
+def test_extremes_of_all_are_among_the_extremes_of_parts():
+    values = np.random.default_rng(0).permutation(100).tolist()
+    parts = [scoring.Extremes(2) for _ in range(3)]
+    shown = [value for at, value in enumerate(values) if parts[at % 3].show(value)]
+    assert {0, 1, 98, 99} <= set(shown)
+    assert len(shown) < 60
+    whole = scoring.Extremes(2)
+    for value in [*shown, math.nan]:
+        whole.show(value)
+    assert [value for value in sorted(values) if whole.holds(value)] == [0, 1, 98, 99]
 
 
 def test_equal_frames_count_as_a_hundred_decibels():
@@ -196,7 +257,7 @@ def test_a_strip_shows_input_hole_result_and_truth():
     masks = np.zeros((9, 8, 10), np.uint8)
     masks[:, 2:4] = 1
     filled = np.where(masks[..., None] != 0, np.uint8(50), frames)
-    picture = np.asarray(Image.open(io.BytesIO(scoring.strip(frames, masks, filled))))
+    picture = np.asarray(Image.open(io.BytesIO(pictures.strip(frames, masks, filled))))
     assert picture.shape == (4 * 8, 4 * 10, 3)
     tinted, grey, result, truth = picture.reshape(4, 8, 40, 3)[:, 2, 0].tolist()
     assert tinted[0] > 2 * tinted[2]
@@ -204,5 +265,103 @@ def test_a_strip_shows_input_hole_result_and_truth():
 
 
 def test_protocols_that_differ_have_other_digests():
-    assert results.Protocol("test", 2, 5).digest() == PROTOCOL.digest()
-    assert results.Protocol("test", 2, 6).digest() != PROTOCOL.digest()
+    assert replace(PROTOCOL).digest() == PROTOCOL.digest()
+    assert replace(PROTOCOL, frames_per_clip=6).digest() != PROTOCOL.digest()
+
+
+def test_holes_flow_and_weights_from_elsewhere(store, tmp_path, data_set, capfd):
+    """All that is given is used, and says so; the numbers are those of the definitions."""
+    masks = np.zeros((12, 96, 96), np.uint8)
+    masks[:, 30:50, 20:60] = 255
+    write_masks(tmp_path / "masks", "video-0", masks)
+    still = b"PIEH" + struct.pack("<ii", 96, 96) + np.zeros((96, 96, 2), "<f4").tobytes()
+    for way in ("forward", "backward"):
+        folder = tmp_path / "flows" / "video-0" / way
+        folder.mkdir(parents=True)
+        for number in range(11):
+            (folder / f"{number:05d}.flo").write_bytes(still)
+    save_file(i3d_weights(), tmp_path / "i3d.safetensors")
+    foreign.register(store, tmp_path / "model", foreign.GREY)
+    given = (
+        "--masks", tmp_path / "masks", "--flows", tmp_path / "flows",
+        "--i3d", tmp_path / "i3d.safetensors", "--json",
+    )  # fmt: skip
+    assert _evaluate(store, data_set, *map(str, given)) == 0
+    out = capfd.readouterr().out
+    assert "not measured" not in out
+    found = results.read(store, json.loads(out.splitlines()[-1])["run"])
+    assert {score.mask_kind for score in found.scores} == {"given"}
+    assert len({score.inputs_sha256 for score in found.scores}) == 2
+
+    clips, truth, filled = [], [], []
+    held_out = DataSet.open(data_set)
+    for clip in inputs.fixed_clips(held_out, found.protocol):
+        frames = held_out.read_frames(held_out.videos("test")[0], clip.frames)
+        grey = np.where(masks[: len(frames), ..., None] != 0, np.uint8(128), frames)
+        truth.append(i3d.feature(i3d_weights(), frames))
+        filled.append(i3d.feature(i3d_weights(), grey))
+        clips.append(np.square(np.diff(grey.astype(np.float64) / 255, axis=0)).mean())
+    assert found.means["candidate/warping_error_given"] == pytest.approx(np.mean(clips), rel=1e-5)
+    assert found.means["candidate/vfid"] == pytest.approx(
+        metrics.frechet_distance(np.array(filled), np.array(truth)), rel=1e-4
+    )
+
+
+def i3d_weights():
+    shapes = json.loads((Path(formula.__file__).parent / "evaluation.json").read_text())
+    return {
+        key: torch.from_numpy(formula.i3d_weight(key, shape))
+        for key, shape in shapes["i3d_shapes"].items()
+    }
+
+
+def test_a_candidate_goes_to_its_decision_in_one_command(store, tmp_path, data_set, capfd):
+    foreign.register(store, tmp_path / "one", foreign.CONTINUED.format(share=0.9))
+    assert _evaluate(store, data_set, "--promote", "--json") == 0
+    first = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (first["decision"]["decision"], first["decision"]["champion"]) == ("promoted", "1")
+    foreign.register(store, tmp_path / "two", foreign.CONTINUED.format(share=0.8))
+    assert _evaluate(store, data_set, "--promote") == 1
+    assert "models:/sttn/2 is not promoted: hole PSNR is -" in capfd.readouterr().err
+    foreign.register(store, tmp_path / "three", foreign.CONTINUED.format(share=1.0))
+    assert _evaluate(store, data_set, "--promote", "--floor-db", "60") == 1
+    assert "is not above the 60.000 dB of the floor" in capfd.readouterr().err
+    assert _evaluate(store, data_set, "--promote") == 0
+    assert registry.resolve(store, "models:/sttn@champion").version == "3"
+    assert registry.resolve(store, "models:/sttn@previous").version == "1"
+
+
+def test_another_champion_in_the_meantime_is_compared_with(
+    store, tmp_path, data_set, capfd, monkeypatch
+):
+    """It came while the candidate was evaluated against none."""
+    foreign.register(store, tmp_path / "one", foreign.CONTINUED.format(share=0.9))
+    first = registry.resolve(store, "models:/sttn/1")
+    foreign.register(store, tmp_path / "two", foreign.CONTINUED.format(share=1.0))
+    score = evaluation.score
+
+    def meanwhile(job):
+        registry.set_alias(store, first, names.CHAMPION)
+        return score(job)
+
+    monkeypatch.setattr(evaluation, "score", meanwhile)
+    assert _evaluate(store, data_set, "--promote") == 0
+    out = capfd.readouterr().out
+    assert "was evaluated against no champion, but the champion is version 1" in out
+    assert registry.resolve(store, "models:/sttn@champion").version == "2"
+    assert sorted(run.data.tags[names.AGAINST_VERSION] for run in _runs(store)) == ["1", "none"]
+
+
+def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, data_set, capfd):
+    foreign.register(store, tmp_path / "one", foreign.BROKEN)
+    foreign.register(store, tmp_path / "two", foreign.GREY)
+    assert _evaluate(store, data_set, "--watch", "--until-idle") == 0
+    out = capfd.readouterr().out
+    assert "models:/sttn/1 could not be evaluated: models:/sttn/1 could not be scored" in out
+    assert "nothing waits any more; 2 versions were evaluated here" in out
+    broken, good = (registry.resolve(store, f"models:/sttn/{number}").tags for number in (1, 2))
+    assert broken[names.EVALUATION] == names.EVALUATION_FAILED
+    assert "the model fell over" in broken[names.EVALUATION_PROBLEM]
+    assert good[names.EVALUATION] == names.EVALUATION_DONE
+    assert _evaluate(store, data_set, "--watch", "--until-idle") == 0
+    assert "0 versions were evaluated here" in capfd.readouterr().out

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from mlops import names, promote, registry, tracking
+from data_pipeline.door import UserError
+from mlops import claims, names, promote, promotion, registry, tracking
 from tests.mlops import foreign
 
 GOOD = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
@@ -67,13 +68,11 @@ def test_a_worse_model_is_refused_with_numbers_and_the_champion_stays(
     assert _promote(store) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "hole PSNR is -1.000 dB against the champion (version 1) over 2 clips" in said
+    assert "hole PSNR is -1.000 dB against the champion (version 1), mean over 2 videos" in said
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("1", None)
     assert _promote(store) == 1
     (tags,) = _decisions(store)  # the same refusal is written once
     assert (tags[names.DECISION_FROM], tags[names.DECISION_TO]) == ("1", "1")
-    assert _promote(store, "models:/sttn@candidate", "--margin-db", "1.5") == 0
-    assert _champion(store) == "3"
 
 
 def test_a_model_below_a_trivial_fill_is_never_promoted(store, versions, tmp_path):
@@ -100,3 +99,121 @@ def test_an_evaluation_against_another_champion_does_not_count(store, versions, 
     said = capsys.readouterr().err
     assert "was evaluated against no champion, but the champion is version 1" in said
     assert _champion(store) == "1"
+
+
+def _rounds(uri, versions, tmp_path, *numbers):
+    """Promote versions one after the other, each better than the last."""
+    champion = None
+    for level, number in enumerate(numbers):
+        levels = {**GOOD, "candidate": 15.0 + level}
+        if champion:
+            levels["champion"] = 14.0 + level
+        foreign.record_evaluation(
+            uri, versions[number - 1], tmp_path / f"results-{level}", champion, **levels
+        )
+        assert _promote(uri, f"models:/sttn/{number}") == 0
+        champion = str(number)
+
+
+def test_a_rollback_returns_to_previous_and_a_second_one_further(store, versions, tmp_path, capsys):
+    _rounds(store, versions, tmp_path, 1, 2, 3)
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", "2")
+    assert _promote(store, "models:/sttn@champion", "--rollback", "--why", "flickers") == 0
+    assert "models:/sttn/2 is the champion again" in capsys.readouterr().out
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("2", "1")
+    assert _promote(store, "models:/sttn@champion", "--rollback") == 0
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("1", None)
+    assert _promote(store, "models:/sttn@champion", "--rollback") == 1
+    assert "sttn has no version @previous: there is nothing to ret" in capsys.readouterr().err
+
+
+def test_the_history_tells_every_decision_in_order(store, versions, tmp_path, capsys):
+    _rounds(store, versions, tmp_path, 1, 2)
+    foreign.record_evaluation(
+        store, versions[2], tmp_path / "worse", "2", champion=16.0, **{**GOOD, "candidate": 15.5}
+    )
+    assert _promote(store) == 1
+    assert _promote(store, "models:/sttn@champion", "--rollback", "--why", "flickers") == 0
+    capsys.readouterr()
+    assert _promote(store, "models:/sttn@champion", "--history", "--json") == 0
+    out = capsys.readouterr().out
+    told = json.loads(out.splitlines()[-1])
+    assert [(one["decision"], one["version"], one["from"], one["to"]) for one in told] == [
+        ("promoted", "1", "none", "1"),
+        ("promoted", "2", "1", "2"),
+        ("refused", "3", "2", "2"),
+        ("rolled back", "1", "2", "1"),
+    ]
+    assert told[3]["reasons"] == ["flickers"]
+    assert "-0.500 dB against the champion (version 2)" in out
+
+
+def test_a_history_of_nothing_says_so(store, versions, capsys):
+    assert versions
+    assert _promote(store, "models:/sttn@champion", "--history") == 0
+    assert "nothing was decided about sttn yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["before-any-alias", "between-the-aliases"])
+def test_a_decision_that_was_interrupted_is_brought_to_its_end(
+    store, versions, tmp_path, monkeypatch, after
+):
+    _rounds(store, versions, tmp_path, 1, 2)
+    foreign.record_evaluation(store, versions[2], tmp_path / "results", "2", champion=14.0, **GOOD)
+    moved, move = [], registry.set_alias
+
+    def cut(*what):
+        if len(moved) == after:
+            raise KeyboardInterrupt
+        moved.append(what)
+        move(*what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "set_alias", cut)
+        assert _promote(store) == 130
+    assert _champion(store) == "2"
+    assert _promote(store, "models:/sttn/1") == 2  # the next one, whatever it comes for
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", "2")
+    assert [one.after for one in promotion.history(store, "sttn")] == ["1", "2", "3"]
+
+
+def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
+    store, versions, tmp_path, monkeypatch
+):
+    _rounds(store, versions, tmp_path, 1)
+    foreign.record_evaluation(store, versions[1], tmp_path / "results", "1", champion=14.0, **GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "set_alias", lambda *_: 1 / 0)
+        assert _promote(store, "models:/sttn/2") == 1
+    registry.set_alias(store, versions[2], names.CHAMPION)
+    assert _promote(store, "models:/sttn/2") == 2
+    assert _champion(store) == "3"
+    assert [one.after for one in promotion.history(store, "sttn")] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rollback", "--history"], "--rollback and --history: give one of the two"),
+        (["--why", "x"], "--why belongs to --rollback"),
+        (["--margin-db", "-1"], "--margin-db is -1.0: give 0 or more"),
+        (["--confidence", "1.5"], "--confidence is 1.5"),
+        (["--rollback"], "sttn has 3 version(s), aliases: candidate = version 3"),
+    ],
+)
+def test_mistakes_are_one_line(store, versions, capsys, flags, said):
+    assert versions
+    assert _promote(store, "models:/sttn@candidate", *flags) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_registry_on_a_server_wants_a_folder_for_leases(monkeypatch):
+    monkeypatch.delenv("STTN_STORAGE", raising=False)
+    with pytest.raises(UserError, match="--leases is missing: give a folder that everybody"):
+        claims.folder_of("http://127.0.0.1:5000")
+    monkeypatch.setenv("STTN_STORAGE", "s3://lake/runs")
+    assert claims.folder_of("http://127.0.0.1:5000") == "s3://lake/runs/leases"
+    assert claims.folder_of("http://127.0.0.1:5000", "/shared/leases") == "/shared/leases"
+    assert claims.folder_of("sqlite:////store/mlflow.db") == "/store/leases"

@@ -111,6 +111,53 @@ def discriminator_weight(key, shape):
     return (values * (gain / np.sqrt(_fan_in(shape)))).astype(np.float32)
 
 
+def flows(t, height=240, width=432):
+    """Forward and backward flow of step t, float32 [H, W, 2]: x, y in pixels."""
+    y = np.arange(height, dtype=np.float64)[:, None]
+    x = np.arange(width, dtype=np.float64)[None, :]
+
+    def field(name, amplitude, frequency):
+        value = np.zeros((height, width))
+        for fx, fy, phase, share in uniform(name, (3, 4)):
+            waves = (fx * 2 - 1) * frequency * x + (fy * 2 - 1) * frequency * y + phase
+            value = value + amplitude * (0.5 + 0.5 * share) * wave(waves)
+        return value
+
+    parts = (("fw", 4.0, 2.5, 0.004), ("er", 0.5, 0.5, 0.01))
+    forward, error = (
+        np.stack([field(f"ewarp/{kind}{t}/x", ax, f), field(f"ewarp/{kind}{t}/y", ay, f)], axis=2)
+        for kind, ax, ay, f in parts
+    )
+    backward = -forward + error
+    words = [int(word) for word in raw(f"ewarp/block{t}", 2)]
+    top, left = 40 + words[0] % 100, 60 + words[1] % 220
+    forward[top : top + 60, left : left + 90, 0] += 6.0
+    backward[top : top + 60, left + 6 : left + 96, 0] -= 6.0
+    return forward.astype(np.float32), backward.astype(np.float32)
+
+
+def frechet_sets(count, dimensions=64):
+    """Two sets of features, float64 [n, dimensions]."""
+    scale = 0.2 + uniform("frechet/scale", (dimensions,))
+    shift = 0.15 * bell("frechet/shift", (dimensions,))
+    real, fake = (
+        bell(f"frechet/{kind}{count}", (count, dimensions)) * scale for kind in ("real", "fake")
+    )
+    return real, fake * 1.2 + shift
+
+
+def i3d_weight(key, shape):
+    """float32, of every kind that normalisation and convolution have."""
+    name = "i3d/" + key
+    if key.endswith("running_var"):
+        return (0.5 + uniform(name, shape)).astype(np.float32)
+    if key.endswith("bn.weight"):
+        return (0.75 + 0.5 * uniform(name, shape)).astype(np.float32)
+    if key.endswith(("running_mean", ".bias")):
+        return (bell(name, shape) * 0.1).astype(np.float32)
+    return (bell(name, shape) * (1.4 / np.sqrt(_fan_in(shape)))).astype(np.float32)
+
+
 def _fan_in(shape):
     return float(np.prod(shape[1:]))
 

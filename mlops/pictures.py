@@ -1,0 +1,72 @@
+"""What a person looks at of a clip: a strip of frames, and a short video.
+
+Legend: `T` frames, `H`, `W` pixels; frames uint8 RGB [T,H,W,3]; masks uint8 [T,H,W], 1 = hole.
+"""
+
+import io
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlops.video import Colour, H264Writer, VideoFacts
+
+STRIP_ROWS = ("input", "hole", "result", "truth")
+CLIP_COLUMNS = ("input", "result", "truth")
+
+_STRIP_COLUMNS = 4  # frames shown of a clip
+_MASKED = 128  # grey shown in the hole of the strip's second row
+_TINT = np.array([230, 60, 50])  # shown over the hole
+_FPS, _CRF = 8, 18
+_NO_COLOUR = Colour(2, 2, 2)  # not said
+
+Frames = NDArray[np.uint8]
+
+
+def strip(frames: Frames, masks: Frames, filled: Frames) -> bytes:
+    """PNG with a row for each of `STRIP_ROWS`, the hole tinted and grey; columns are frames."""
+    chosen = np.linspace(0, len(frames) - 1, min(_STRIP_COLUMNS, len(frames))).astype(int)
+    truth, result, masks = frames[chosen], filled[chosen], masks[chosen]
+    grey = np.where(masks[..., np.newaxis] != 0, np.uint8(_MASKED), truth)
+    rows = (tinted(truth, masks), grey, result, truth)
+    whole = [np.concatenate(list(row), axis=1) for row in rows]
+    png = io.BytesIO()
+    Image.fromarray(np.concatenate(whole, axis=0)).save(png, "PNG")
+    return png.getvalue()
+
+
+def clip(frames: Frames, masks: Frames, filled: Frames) -> bytes:
+    """MP4 with `CLIP_COLUMNS` side by side, slow enough to look at."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "clip.mp4"
+        write_video(file, np.concatenate((tinted(frames, masks), filled, frames), axis=2))
+        return file.read_bytes()
+
+
+def tinted(frames: Frames, masks: Frames) -> Frames:
+    """The frames with red over their holes."""
+    hole = masks[..., np.newaxis] != 0
+    return np.where(hole, (frames // 3 + _TINT * 2 // 3).astype(np.uint8), frames)
+
+
+def write_video(file: Path, frames: Frames) -> None:
+    """Write frames as an MP4.
+
+    Raises:
+        av.FFmpegError, OSError: it cannot be written.
+    """
+    height, width = frames.shape[1:3]
+    like = VideoFacts(
+        path=file,
+        width=width,
+        height=height,
+        frames=len(frames),
+        fps=Fraction(_FPS),
+        colour=_NO_COLOUR,
+    )
+    with H264Writer(file, like, crf=_CRF) as writer:
+        for frame in frames:
+            writer.write(frame)

@@ -1,0 +1,27 @@
+import shutil
+
+import pytest
+
+from mlops import tracking
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database with MLflow's tables in it: making them takes seconds, copying does not."""
+    folder = tmp_path_factory.mktemp("database")
+    tracking.client(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def new_store(empty_database):
+    """Make a tracking store in a folder; gives its URI."""
+
+    def make(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(empty_database, folder / "mlflow.db")
+        uri = f"sqlite:///{folder}/mlflow.db"
+        tracking.local_store_ready(uri)
+        return uri
+
+    return make

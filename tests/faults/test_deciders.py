@@ -1,0 +1,134 @@
+"""Several who evaluate and promote at once, as processes of their own; one of them killed."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from mlops import names, promotion, registry, tracking
+from tests.faults.processes import ROOT, finish
+from tests.mlops import foreign
+from tests.tiny import shard_tiny, write_videos
+
+pytestmark = pytest.mark.distributed
+
+MODEL = names.MODEL
+LEVELS = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
+# From the worst to the best, so that most take the place of the one before.
+FILLS = [foreign.CONTINUED.format(share=share) for share in (0.8, 0.9, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lake")
+    return shard_tiny(folder / "tiny" / "v1", write_videos(folder / "videos", [12, 12])).uri
+
+
+@pytest.fixture(scope="module")
+def cluster(data_set):
+    """Ray starts once for all who evaluate.
+
+    After the data set: a local Ray sets variables for the processes to come, tokens among them.
+    """
+    assert data_set
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    yield cluster
+    cluster.shutdown()
+
+
+def door(name, *flags, **environment):
+    return subprocess.Popen(
+        [sys.executable, f"mlops/{name}.py", *map(str, flags)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
+    )
+
+
+def evaluations(uri):
+    """(version, champion it was compared with) of each recorded result, and what never ended."""
+    wanted = {names.KIND: names.KIND_EVALUATION}
+    return tuple(
+        sorted(
+            (run.data.tags[names.MODEL_VERSION], run.data.tags[names.AGAINST_VERSION])
+            for run in tracking.find_runs(uri, wanted, finished=finished, most=100)
+        )
+        for finished in (True, False)
+    )
+
+
+def assert_history_is_whole(uri):
+    """Each decision begins with the champion that the one before left; aliases are the last's."""
+    champion, previous = names.NO_VERSION, None
+    for entry in promotion.history(uri, MODEL):
+        assert entry.before == champion
+        if entry.after != champion:
+            champion, previous = entry.after, champion
+    found = registry.alias_or_none(uri, MODEL, names.CHAMPION)
+    assert found.version == champion
+    before = registry.alias_or_none(uri, MODEL, names.PREVIOUS)
+    assert (before.version if before else names.NO_VERSION) == previous
+
+
+def promote_two_at_once(uri, folder):
+    versions = [foreign.register(uri, folder / f"model-{i}") for i in range(2)]
+    for version in versions:
+        foreign.record_evaluation(uri, version, folder / f"results-{version.version}", **LEVELS)
+    both = [
+        door("promote", "--tracking-uri", uri, "--model", version.uri, "--json")
+        for version in versions
+    ]
+    ends = [finish(process) for process in both]
+    assert sorted(code for code, _, _ in ends) == [0, 2], ends
+    (lost,) = (err for code, _, err in ends if code == 2)
+    assert "was evaluated against no champion, but the champion is version" in lost
+    assert len(promotion.history(uri, MODEL)) == 1
+    assert_history_is_whole(uri)
+
+
+def watch_by_two(uri, folder, data_set, cluster, kill):
+    """Two watchers who also promote, three versions; one watcher may be killed in the middle."""
+    versions = [foreign.register(uri, folder / f"model-{i}", body) for i, body in enumerate(FILLS)]
+    flags = (
+        "--tracking-uri", uri, "--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4,
+        "--workers", 1, "--promote", "--watch", "--until-idle",
+    )  # fmt: skip
+    watchers = [door("evaluate", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)]
+    if kill:
+        end = time.monotonic() + 60
+        while not any(evaluations(uri)) and time.monotonic() < end:
+            time.sleep(0.1)
+        watchers[0].kill()
+        print(f"SIGKILL to a watcher; recorded and begun so far: {evaluations(uri)}")
+    ends = [finish(process) for process in watchers]
+    print(*(out for _, out, _ in ends))
+    assert [code for code, _, _ in ends[1:]] == [0], ends
+    assert ends[0][0] == (-9 if kill else 0), ends
+    recorded, unfinished = evaluations(uri)
+    assert len(set(recorded)) == len(recorded)
+    assert {version for version, _ in recorded} == {version.version for version in versions}
+    assert unfinished == []
+    for version in versions:
+        tags = registry.resolve(uri, version.uri).tags
+        assert tags[names.EVALUATION] == names.EVALUATION_DONE
+        run = tracking.client(uri).get_run(tags[names.EVALUATION_RUN])
+        assert run.info.status == "FINISHED"
+    assert_history_is_whole(uri)
+    assert registry.resolve(uri, f"models:/{MODEL}@champion").version == versions[-1].version
+
+
+@pytest.mark.parametrize("times", range(3))
+def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_path, times):
+    print(f"time {times}")
+    promote_two_at_once(new_store(tmp_path / "store"), tmp_path)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kill", [False, True])
+def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):
+    watch_by_two(new_store(tmp_path / "store"), tmp_path, data_set, cluster, kill)
