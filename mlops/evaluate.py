@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from data_pipeline import lake
-from data_pipeline.door import UserError, parse, print_json, run_door, say
+from data_pipeline.door import UserError, parse, print_json, say
 from mlops import (
     claims,
     columns,
@@ -28,6 +28,7 @@ from mlops import (
     watcher,
 )
 from mlops.config import EvaluateConfig
+from mlops.door import run_door
 from mlops.evaluation import Plan, evaluate, opponent
 from mlops.promotion import Decided, Outdated
 from mlops.protocol import PROTOCOLS, Protocol

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_pipeline.door import UserError, parse, print_json, run_door, say
+from data_pipeline.door import UserError, parse, print_json, say
 from data_pipeline.progress import progress
 from data_pipeline.sources.video_files import local_file
 from mlops import registry, tracking, video
 from mlops.config import InpaintConfig
+from mlops.door import run_door
 from mlops.holes import Masks, masks_for, shrink
 from mlops.model import LoadedModel, load
 from mlops.video import H264Writer

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from data_pipeline.door import parse, print_json, run_door, say
+from data_pipeline.door import parse, print_json, say
 from mlops import names, registry, tracking
 from mlops.config import LineageConfig
+from mlops.door import run_door
 from mlops.registry import Version
 
 _SHORT = 12  # characters of a digest in the line

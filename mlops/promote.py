@@ -11,9 +11,10 @@ promoted, rolled back, or champion already; 1: refused, with the reasons; 2: not
 import sys
 from collections.abc import Sequence
 
-from data_pipeline.door import Refused, parse, print_json, run_door, say
+from data_pipeline.door import Refused, parse, print_json, say
 from mlops import claims, names, promotion, registry, tracking
 from mlops.config import PromoteConfig
+from mlops.door import run_door
 from mlops.promotion import Decided, Entry
 
 _SHORT = 12  # characters of a digest or a run's id

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipeline.door import UserError, parse, print_json, run_door, say
+from data_pipeline.door import UserError, parse, print_json, say
 from mlops import tracking
 from mlops.config import ReportConfig
+from mlops.door import run_door
 from mlops.page import page
 from mlops.story import story_of
 

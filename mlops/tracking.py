@@ -271,7 +271,10 @@ def finish(uri: str, run_id: str, status: str = "FINISHED") -> None:
 
 
 def user_name() -> str:
-    """Who does this: the login name, or the user id where there is none (containers)."""
+    """Who does this: as MLflow knows them, the login name, or the user id (containers)."""
+    known = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if known:
+        return known
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -25,9 +25,10 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_pipeline.door import parse, print_json, run_door, say
+from data_pipeline.door import parse, print_json, say
 from data_pipeline.reader import DataSet
 from mlops import names, registry
+from mlops.door import run_door
 from mlops.registry import Version
 from mlops.tracking import absolute_uri
 from training import served

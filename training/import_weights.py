@@ -14,9 +14,10 @@ from typing import Annotated
 import tyro
 from torch import Tensor
 
-from data_pipeline.door import UserError, parse, print_json, run_door, say
+from data_pipeline.door import UserError, parse, print_json, say
 from data_pipeline.provenance import commit
 from mlops import names, registry, tracking
+from mlops.door import run_door
 from mlops.registry import Version
 from training.checkpoint import weights_sha256
 from training.config import GeneratorConfig

@@ -95,6 +95,7 @@ def test_workers_that_live_on_without_head_and_driver_do_not_disturb_the_next(pl
         orphans = [pid for pid, command in below if command.startswith("ray::RayTrainWorker")]
         process.kill()
         kill_head(first)
+        finish(process)
         print(f"SIGKILL to head and driver, {place.reached(name)} of {CLIPS} clips kept")
         second = cluster()
         try:

@@ -1,57 +1,18 @@
 """A real MLflow server: slow, failing, dead in the middle of a run, and back."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import finish, free_port
+from tests.faults.processes import finish
 from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
+from tests.mlops.server import Server
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
-
-
-class Server:
-    """MLflow on loopback, on one port all its life."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-                "--port", str(self.port), "--workers", "1",
-                "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-                "--artifacts-destination", str(self.folder / "artifacts"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )  # fmt: skip
-        wait_until(self.answers, 90)
-
-    def answers(self):
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as response:
-                return response.status == 200
-        except OSError:
-            return False
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +22,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def server(tmp_path):
-    server = Server(tmp_path)
-    server.start()
-    try:
+    with Server(tmp_path) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def test_mlflow_fails_and_dies_and_comes_back_while_a_run_goes_on(place, server):

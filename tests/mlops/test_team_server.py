@@ -1,0 +1,146 @@
+"""A team's MLflow: users with passwords, hosts that are checked, PostgreSQL, artifacts by it."""
+
+import base64
+import json
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from mlops import lineage, names, promote, registry, report, tracking
+from tests.faults.processes import ROOT
+from tests.mlops import foreign
+from tests.mlops.server import ADMIN, PASSWORD, Server, postgresql
+
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(200)]
+
+READER, READER_PASSWORD = "reader", "another of 20 characters"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with postgresql() as store, Server(tmp_path_factory.mktemp("team"), store, auth=True) as server:
+        yield server
+
+
+@pytest.fixture
+def login(monkeypatch, tmp_path):
+    """Be somebody; everything is the administrator's until then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+
+    def be(user, password):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+    be(ADMIN, PASSWORD)
+    return be
+
+
+@pytest.fixture
+def team(server, login, tmp_path):
+    """Flags of every door."""
+    assert login
+    return ["--tracking-uri", server.uri, "--leases", str(tmp_path / "leases")]
+
+
+def said(capsys, code, door, *argv):
+    """What a door says on stderr, in one line, when it ends with a code."""
+    capsys.readouterr()
+    assert door.main([str(word) for word in argv]) == code
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert PASSWORD not in err
+    assert READER_PASSWORD not in err
+    return err.splitlines()[-1]
+
+
+def create_user(uri, user, password):
+    words = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(
+        f"{uri}/api/2.0/mlflow/users/create",
+        data=json.dumps({"username": user, "password": password}).encode(),
+        headers={"Authorization": f"Basic {words}", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, capsys):
+    uri = server.uri
+    short = ("--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4, "--workers", 1)
+    # A process of its own: actors have the variables of the Ray that they run in.
+    evaluate = ("mlops/evaluate.py", *team, *map(str, short), "--promote", "--json")
+    for number, share in enumerate((0.9, 1.0), start=1):
+        body = foreign.CONTINUED.format(share=share)
+        version = foreign.register(uri, tmp_path / f"model-{number}", body)
+        assert version.version == str(number)
+        done = subprocess.run(
+            [sys.executable, *evaluate], cwd=ROOT, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert told["decision"]["champion"] == str(number)
+    assert registry.resolve(uri, "models:/sttn@previous").version == "1"
+    assert registry.pending(uri, "sttn") == []
+    assert 0 < registry.megabytes(uri, registry.resolve(uri, "models:/sttn/1")) < 1
+    assert promote.main([*team, "--rollback", "--why", "flickers"]) == 0
+    assert registry.resolve(uri, "models:/sttn@champion").version == "1"
+    capsys.readouterr()
+    assert promote.main([*team, "--history", "--json"]) == 0
+    history = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["to"] for one in history] == ["1", "2", "1"]
+    assert lineage.main(["models:/sttn@champion", *team[:2]]) == 0
+    assert report.main(["models:/sttn/2", *team[:2], "--out", str(tmp_path / "page.html")]) == 0
+
+
+def test_a_wrong_password_and_no_user_are_one_line(server, team, login, monkeypatch, capsys):
+    login(ADMIN, "wrong, also of 20 chars")
+    line = said(capsys, 2, promote, *team)
+    assert line.startswith(f"error: MLflow at {server.uri} does not know user 'admin' with this")
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    assert "wants to know who asks" in said(capsys, 2, promote, *team)
+
+
+def test_who_may_only_read_promotes_nothing(server, team, login, tmp_path, capsys):
+    uri = server.uri
+    version = foreign.register(uri, tmp_path / "model")
+    levels = {"candidate": 95.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
+    champion = registry.alias_or_none(uri, names.MODEL, names.CHAMPION)
+    against = {"champion": 1.0} if champion else {}
+    foreign.record_evaluation(
+        uri, version, tmp_path / "results", champion and champion.version, **levels, **against
+    )
+    create_user(uri, READER, READER_PASSWORD)
+    login(READER, READER_PASSWORD)
+    assert registry.resolve(uri, version.uri).version == version.version  # may read
+    line = said(capsys, 2, promote, *team)
+    assert line == (
+        f"error: MLflow at {uri} does not let user 'reader' do this: ask its administrator for it"
+    )
+    login(ADMIN, PASSWORD)
+    now = registry.alias_or_none(uri, names.MODEL, names.CHAMPION)
+    assert (now and now.version) == (champion and champion.version)
+
+
+def test_a_host_name_that_the_server_was_not_told_of(server, team, capsys):
+    elsewhere = f"http://localhost:{server.port}"
+    line = said(capsys, 2, promote, "--tracking-uri", elsewhere, *team[2:])
+    assert line.startswith(f"error: MLflow at {elsewhere} does not answer to that host name")
+    # Probes come by address.
+    with urllib.request.urlopen(f"{elsewhere}/health", timeout=5) as response:
+        assert response.status == 200
+
+
+def test_nobody_there_is_one_line(team, capsys):
+    line = said(capsys, 2, promote, "--tracking-uri", "http://127.0.0.1:9", *team[2:])
+    assert line.startswith("error: MLflow at http://127.0.0.1:9 does not answer: start it, or")
+
+
+def test_each_user_signs_what_is_decided(server, team):
+    runs = tracking.find_runs(server.uri, {names.KIND: names.KIND_DECISION}, finished=True, most=10)
+    assert team
+    assert {run.data.tags["mlflow.user"] for run in runs} == {ADMIN}
