@@ -8,11 +8,10 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ import torch
 import tyro
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -39,6 +39,8 @@ from training.model.inpaint import Schedule
 from training.networks import build_discriminator, build_generator
 
 _HERE = Path(__file__).parent
+_PROJECT = "sttn-at-scale"
+_EXAMPLE_PIXELS = 16  # on each side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,20 +141,32 @@ def model_folder(
             f"from {package.name}.served import Inpainter\n\n"
             "mlflow.models.set_model(Inpainter())\n"
         )
-        with _importable(scratch), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*n input example was not provided")
+        ours = distribution(_PROJECT)
+        licence = {"licence": ours.metadata["License-Expression"]}
+        with _importable(scratch):
             mlflow.pyfunc.save_model(
                 path=scratch / "model",
                 python_model=str(entry),
                 code_paths=[str(package)],
                 artifacts={served.WEIGHTS: str(weights_file)},
                 signature=_signature(),
+                input_example=_example(),
                 pip_requirements=[
                     f"{one}=={version(one)}" for one in ("mlflow", "numpy", "safetensors", "torch")
                 ],
-                metadata={"width": width, "height": height},
+                metadata={"width": width, "height": height, **licence},
             )
+        (scratch / "model" / "LICENSE").write_text(ours.read_text("licenses/LICENSE") or "")
         yield scratch / "model", digest
+
+
+def _example() -> dict[str, NDArray[np.uint8]]:
+    """Two small frames with a hole: it is stored as text, and any size will do."""
+    rows, columns = np.mgrid[:_EXAMPLE_PIXELS, :_EXAMPLE_PIXELS]
+    frame = np.stack([rows * 16, columns * 16, rows + columns], axis=-1).astype(np.uint8)
+    mask = np.zeros((_EXAMPLE_PIXELS, _EXAMPLE_PIXELS), np.uint8)
+    mask[4:8, 4:8] = 1
+    return {"frames": np.stack([frame, frame]), "masks": np.stack([mask, mask])}
 
 
 def _code_package(scratch: Path) -> tuple[Path, str]:

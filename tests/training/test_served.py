@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from mlflow.models import Model
 from safetensors import safe_open
 
 from tests.training.small import GRIDS, SIDE, small_generator
@@ -19,6 +20,7 @@ from training.config import GeneratorConfig
 
 FRAMES = 15
 SCRIPT = Path(__file__).parent / "loads_alone.py"
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -138,8 +140,8 @@ def test_pixels_of_another_type_are_refused(loaded):
 def test_nothing_in_a_version_is_pickled(kept):
     folder, _ = kept
     files = [path for path in folder.rglob("*") if path.is_file()]
-    suffixes = {path.suffix for path in files if path.name != "MLmodel"}
-    assert suffixes <= {".py", ".safetensors", ".txt", ".yaml"}
+    suffixes = {path.suffix for path in files if path.name not in ("MLmodel", "LICENSE")}
+    assert suffixes <= {".py", ".safetensors", ".txt", ".yaml", ".json"}
     assert not [
         path for path in files if path.read_bytes()[:2] in (b"\x80\x04", b"\x80\x05", b"PK")
     ]
@@ -158,7 +160,8 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
             "patch_sizes": [],
         }
     described = yaml.safe_load((folder / "MLmodel").read_text())
-    assert described["metadata"] == {"width": SIDE, "height": SIDE}
+    assert described["metadata"] == {"width": SIDE, "height": SIDE, "licence": "Apache-2.0"}
+    assert (folder / "LICENSE").read_text().split() == (ROOT / "LICENSE").read_text().split()
     inputs = {
         one["name"]: one["tensor-spec"] for one in json.loads(described["signature"]["inputs"])
     }
@@ -168,6 +171,17 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
     }
     needed = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().split()}
     assert needed == {"mlflow", "numpy", "safetensors", "torch"}
+
+
+def test_the_example_of_a_version_is_what_it_takes(kept, loaded):
+    folder, _ = kept
+    assert loaded
+    model = Model.load(folder)
+    example = model.load_input_example(str(folder))
+    frames = np.asarray(example["frames"], np.uint8)
+    masks = np.asarray(example["masks"], np.uint8)
+    assert frames.shape[:-1] == masks.shape
+    assert sum(path.stat().st_size for path in folder.glob("*.json")) < 100_000
 
 
 def test_the_same_code_has_the_same_name_and_a_small_change_another(kept, tmp_path, monkeypatch):
