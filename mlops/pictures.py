@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlops.video import Colour, H264Writer, VideoFacts
+from mlops.encoding import Encoding, VideoWriter
+from mlops.video import Timed, VideoFacts
 
 STRIP_ROWS = ("input", "hole", "result", "truth")
 CLIP_COLUMNS = ("input", "result", "truth")
@@ -20,8 +21,7 @@ CLIP_COLUMNS = ("input", "result", "truth")
 _STRIP_COLUMNS = 4  # frames shown of a clip
 _MASKED = 128  # grey shown in the hole of the strip's second row
 _TINT = np.array([230, 60, 50])  # shown over the hole
-_FPS, _CRF = 8, 18
-_NO_COLOUR = Colour(2, 2, 2)  # not said
+_FPS = 8
 
 Frames = NDArray[np.uint8]
 
@@ -58,15 +58,8 @@ def write_video(file: Path, frames: Frames) -> None:
     Raises:
         av.FFmpegError, OSError: it cannot be written.
     """
-    height, width = frames.shape[1:3]
-    like = VideoFacts(
-        path=file,
-        width=width,
-        height=height,
-        frames=len(frames),
-        fps=Fraction(_FPS),
-        colour=_NO_COLOUR,
-    )
-    with H264Writer(file, like, crf=_CRF) as writer:
+    count, height, width = frames.shape[:3]
+    like = VideoFacts(path=file, width=width, height=height, frames=count, fps=Fraction(_FPS))
+    with VideoWriter(file, like, Encoding()) as writer:
         for frame in frames:
-            writer.write(frame)
+            writer.write(Timed(frame, None))

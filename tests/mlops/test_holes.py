@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from PIL import Image
 
 from data_pipeline.door import UserError
 from mlops import holes, video
+from mlops.encoding import Encoding, VideoWriter
+from mlops.holes import Edge
+from mlops.video import Timed
 from tests.tiny import write_video
 
 
@@ -66,11 +70,15 @@ def test_a_folder_has_one_mask_a_frame_in_order_of_names(facts, tmp_path):
         np.testing.assert_array_equal(mask, _square(top=i))
 
 
-def test_a_mask_video_has_one_mask_a_frame(facts, tmp_path):
-    still = video.H264Writer(tmp_path / "mask.mp4", facts, crf=0)
-    with still:
+def write_masks(path, facts):
+    with VideoWriter(path, facts, Encoding(crf=0)) as still:
         for i in range(3):
-            still.write(np.repeat(_square(top=2 * i)[..., None] * np.uint8(255), 3, axis=2))
+            mask = np.repeat(_square(top=2 * i)[..., None] * np.uint8(255), 3, axis=2)
+            still.write(Timed(mask, None))
+
+
+def test_a_mask_video_has_one_mask_a_frame(facts, tmp_path):
+    write_masks(tmp_path / "mask.mp4", facts)
     masks = list(holes.masks_for(str(tmp_path / "mask.mp4"), facts).each)
     assert len(masks) == 3
     for i, mask in enumerate(masks):
@@ -97,7 +105,7 @@ def test_what_is_no_mask_is_said(facts, tmp_path):
     (tmp_path / "mask.png").write_text("not a picture")
     with pytest.raises(UserError, match="cannot be read as a picture"):
         holes.masks_for(str(tmp_path / "mask.png"), facts)
-    with pytest.raises(UserError, match="give a picture, a folder, a video, or x,y,width,height"):
+    with pytest.raises(UserError, match="give a picture, a folder, a video, or boxes x,y,wid"):
         holes.masks_for("1,2,3", facts)
 
 
@@ -131,3 +139,45 @@ def test_known_pixels_of_the_small_frame_never_saw_the_inside_of_the_hole():
 def test_at_the_same_size_a_mask_becomes_zero_and_one():
     mask = np.array([[0, 255], [7, 0]], np.uint8)
     assert holes.shrink(mask, (2, 2)).tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_mask_video_of_another_rate_is_said_with_both_rates(facts, tmp_path):
+    write_masks(tmp_path / "mask.mp4", replace(facts, fps=Fraction(30), time_base=None))
+    with pytest.raises(UserError, match=r"has 30 fps, video .* has 25: give one mask for each"):
+        holes.masks_for(str(tmp_path / "mask.mp4"), facts)
+
+
+def test_several_boxes_each_for_its_frames(facts):
+    masks = holes.masks_for("0,0,2,2;10,10,3,3@1-2;20,20,4,4@2-2", facts)
+    areas = [int(mask.sum()) for mask in itertools.islice(masks.each, 3)]
+    assert areas == [4, 4 + 9, 4 + 9 + 16]
+    with pytest.raises(UserError, match=r"frames 1 to 3 are not in .* which has frames 0 to 2"):
+        holes.masks_for("0,0,2,2@1-3", facts)
+    with pytest.raises(UserError, match="frames 2 to 1 are not in"):
+        holes.masks_for("0,0,2,2@2-1", facts)
+
+
+def test_edges_invert_grow_and_soften():
+    mask = np.zeros((21, 21), np.uint8)
+    mask[10, 10] = 7
+    plain = Edge().hole(mask)
+    assert (int(plain.mask.sum()), plain.weight) == (1, None)
+    assert int(Edge(invert=True).hole(mask).mask.sum()) == 21 * 21 - 1
+    grown = Edge(dilate=3).hole(mask).mask
+    y, x = np.nonzero(grown)
+    assert np.hypot(y - 10, x - 10).max() == 3
+    assert grown[10, 7] == grown[7, 10] == 1
+    assert grown[7, 7] == 0  # round
+    soft = Edge(dilate=3, feather=4).hole(mask)
+    assert soft.weight[10, 10] == soft.weight[10, 13] == 1
+    ramp = soft.weight[10, 13:19]
+    np.testing.assert_allclose(ramp, [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6)
+    assert np.array_equal(soft.mask != 0, soft.weight > 0)
+    assert int(Edge(dilate=3).hole(np.zeros_like(mask)).mask.sum()) == 0
+
+
+def test_what_stays_the_same_is_worked_out_once():
+    mask = np.eye(5, dtype=np.uint8)
+    first, second, third = Edge(dilate=1).holes(iter([mask, mask, mask.copy()]))
+    assert first is second
+    assert first is not third

@@ -1,11 +1,22 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from data_pipeline import lake
+from data_pipeline.s3 import client
 from mlops import inpaint, model, names, registry, video
+from mlops.holes import Edge
+from tests.faults.processes import ROOT
+from tests.faults.s3 import s3_server
 from tests.mlops import foreign
+from tests.mlops.test_video import pts_of, sound_of, with_sound
 from tests.tiny import write_video
 
 BOX = "20,10,24,16"  # x, y, width, height
@@ -54,7 +65,20 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
         (["{video}", BOX, "{nowhere}"], "its folder is not there"),
         (["{video}", BOX, "{out}", "--model", "models:/sttn@best"], "aliases: candidate = vers"),
         (["{video}", BOX, "{out}", "--crf", "70"], "--crf is 70: give 0 (best) to 51"),
-        (["{video}", BOX, "{avi}"], "give a name that ends in .mp4"),
+        (["{video}", BOX, "{avi}"], "OUT ends in '.avi': give .mp4, .mov, .mkv, .webm, or a name"),
+        (
+            ["{video}", BOX, "{webm}"],
+            ".webm does not take h264: give --codec vp9 or av1, or OUT",
+        ),
+        (
+            ["{video}", BOX, "{webm}", "--lossless"],
+            "--lossless does not fit .webm: give OUT as",
+        ),
+        (["{video}", BOX, "{out}", "--compare", "{avi}"], "OUT ends in '.avi'"),
+        (["{video}", BOX, "{out}", "--dilate", "-1"], "--dilate is -1: give 0 pixels or more"),
+        (["{video}", BOX + "@3-9", "{out}"], "frames 3 to 9 are not in"),
+        (["{video}", BOX, "{folder}"], "is a folder that is there already"),
+        (["{folder}", BOX, "{out}"], "has no pictures: give a folder of frames"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(champion, tmp_path, capsys, argv, said):
@@ -67,7 +91,10 @@ def test_mistakes_are_one_line_and_write_nothing(champion, tmp_path, capsys, arg
         "nowhere": tmp_path / "no" / "out.mp4",
         "out": tmp_path / "out.mp4",
         "avi": tmp_path / "out.avi",
+        "webm": tmp_path / "out.webm",
+        "folder": tmp_path / "folder",
     }
+    files["folder"].mkdir()
     files["text"].write_text("no video")
     there = sorted(tmp_path.rglob("*"))
     content = files["video"].read_bytes()
@@ -126,3 +153,133 @@ def test_a_foreign_model_gets_windows_and_known_pixels_are_kept(store, tmp_path)
     frames = list(loaded.stream((np.full((4, 4, 3), 7, np.uint8), mask) for _ in range(45)))
     assert [frame[0, 0, 0] for frame in frames] == [40] * 40 + [5] * 5
     assert all((frame[mask == 0] == 7).all() for frame in frames)
+
+
+WHITE = "frames[holes] = 255"
+
+
+@pytest.fixture
+def white(store, tmp_path):
+    """A model that fills white, at any size."""
+    foreign.register(store, tmp_path / "model", WHITE)
+    return store, "--model", "models:/sttn@candidate"
+
+
+def test_sound_and_times_of_a_video_are_kept(white, tmp_path, capsys):
+    store, *model = white
+    times = [40 * at + (15 if at % 3 else 0) for at in range(50)]
+    source = with_sound(tmp_path / "in.mp4", times=times)
+    out = tmp_path / "out.mp4"
+    assert _run(store, source, BOX, out, *model) == 0
+    assert "2 audio tracks kept" in capsys.readouterr().out
+    assert sound_of(out) == sound_of(source)
+    assert pts_of(out) == pytest.approx(pts_of(source), abs=1e-3)
+    assert _run(store, source, BOX, out, *model, "--no-audio") == 0
+    assert sound_of(out) == []
+    assert _run(store, source, BOX, tmp_path / "out.webm", *model, "--codec", "vp9") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith("audio track 1 is aac, which .webm does not take: give OUT as .mkv, or "
+                         "--no-audio")  # fmt: skip
+
+
+def test_outside_of_hole_and_soft_edge_every_pixel_is_the_source(white, tmp_path):
+    """Seen without a codec in between: as PNGs, and in a lossless file."""
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=5, width=96, height=64)
+    before = np.stack(list(video.read(source)))
+    edge = ("--dilate", 3, "--feather", 4)
+    assert _run(store, source, BOX, tmp_path / "png", *model, *edge) == 0
+    after = np.stack(list(video.read(tmp_path / "png")))
+    mask = np.zeros((64, 96), np.uint8)
+    mask[10:26, 20:44] = 1
+    hole = Edge(dilate=3, feather=4).hole(mask)
+    assert np.array_equal(after[:, hole.mask == 0], before[:, hole.mask == 0])
+    assert (after[:, mask != 0] == 255).all()
+    mixed = hole.weight[..., None] * 255 + (1 - hole.weight[..., None]) * before
+    soft = (hole.weight > 0) & (hole.weight < 1)
+    assert np.abs(after[:, soft] - mixed[:, soft]).max() <= 0.51
+    assert _run(store, source, BOX, tmp_path / "out.mkv", *model, *edge, "--lossless") == 0
+    assert np.array_equal(np.stack(list(video.read(tmp_path / "out.mkv"))), after)
+
+
+def test_what_is_not_masked_can_be_filled_and_boxes_have_their_frames(white, tmp_path):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    assert _run(store, source, f"{BOX}@1-2", tmp_path / "some", *model) == 0
+    filled = [(frame == 255).all(axis=2).sum() for frame in video.read(tmp_path / "some")]
+    assert filled == [0, 24 * 16, 24 * 16, 0]
+    assert _run(store, source, BOX, tmp_path / "inverse", *model, "--invert-mask") == 0
+    (first, *_) = video.read(tmp_path / "inverse")
+    assert (first == 255).all(axis=2).sum() == 96 * 64 - 24 * 16
+
+
+def test_a_folder_of_frames_is_a_video_too(white, tmp_path):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    assert _run(store, source, "0,0,1,1", tmp_path / "png", *model) == 0
+    out = tmp_path / "out.mp4"
+    assert _run(store, tmp_path / "png", BOX, out, *model, "--fps", "12") == 0
+    assert (video.facts_of(out).fps, video.facts_of(out).frames) == (12, 4)
+
+
+def test_a_video_beside_shows_hole_and_result(white, tmp_path, capsys):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    beside = tmp_path / "beside.mp4"
+    flags = ("--compare", beside, "--json")
+    assert _run(store, source, BOX, tmp_path / "out.mp4", *model, *flags) == 0
+    (first, *_) = video.read(beside)
+    assert first.shape == (64, 192, 3)
+    assert first[18, 32, 0] > 2 * first[18, 32, 2]  # red
+    assert first[18, 96 + 32].min() > 230  # white
+    out = capsys.readouterr().out
+    assert "decode 0." in out
+    told = json.loads(out.splitlines()[-1])
+    assert told["model"] + told["waiting for decode"] + told["waiting for encode"] == (
+        pytest.approx(told["seconds"])
+    )
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_ended_in_the_middle_leaves_no_half_file(white, tmp_path, end):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=3000, width=96, height=64)
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"the result of last time")
+    command = [
+        sys.executable, "mlops/inpaint.py", source, BOX, out, *model, "--tracking-uri", store,
+        "--compare", tmp_path / "beside.mp4",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        [str(word) for word in command],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.mp4.*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(end)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert out.read_bytes() == b"the result of last time"
+    assert not (tmp_path / "beside.mp4").exists()
+    assert list(tmp_path.glob(".*part")) == []
+
+
+def test_a_video_from_a_store(white, tmp_path, monkeypatch, capsys):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    with s3_server() as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        client().clear_instance_cache()
+        client().mkdir("bucket")
+        lake.upload(source, "s3://bucket/in.mp4")
+        assert _run(store, "s3://bucket/in.mp4", BOX, tmp_path / "out.mp4", *model) == 0
+        assert video.count(tmp_path / "out.mp4") == 4
+        assert _run(store, "s3://bucket/no.mp4", BOX, tmp_path / "out.mp4", *model) == 2
+        assert capsys.readouterr().err.endswith("error: s3://bucket/no.mp4 is not there\n")
+    client().clear_instance_cache()
