@@ -76,26 +76,25 @@ def _body(argv: Sequence[str]) -> int:
         version = registry.resolve(uri, config.model)
         model = load(uri, version)
         stack.enter_context(_terminated())
-        took = _run(config, encoding, facts, masks, model)
+        frames, seconds, stages = _run(config, encoding, facts, masks, model)
     say(
-        f"{config.out}: {took['frames']:.0f} frames at {facts.fps} fps, filled by {version.uri} in "
-        f"{took['seconds']:.1f} s ({took['frames'] / took['seconds']:.1f} frames/s)"
+        f"{config.out}: {frames} frames at {facts.fps} fps, filled by {version.uri} "
+        f"in {seconds:.1f} s ({frames / seconds:.1f} frames/s)"
     )
-    stages = ("decode", "model", "encode", "waiting for decode", "waiting for encode")
-    say("; ".join(f"{stage} {took[stage]:.1f} s" for stage in stages))
+    say("; ".join(f"{stage} {took:.1f} s" for stage, took in stages.items()))
     if facts.audio:
         kept = "kept" if config.audio and not config.pictures else "left out"
         say(f"{len(facts.audio)} audio tracks {kept}")
     if config.json:
         what = {"out": str(config.out.absolute()), "model": version.uri, "fps": str(facts.fps)}
-        print_json({**what, **took, "frames": int(took["frames"])})
+        print_json({**what, "frames": frames, "seconds": seconds, "stages": stages})
     return 0
 
 
 def _run(
     config: InpaintConfig, encoding: Encoding, facts: VideoFacts, masks: Masks, model: LoadedModel
-) -> dict[str, float]:
-    """Fill the whole video; returns seconds by stage, and the number of frames."""
+) -> tuple[int, float, dict[str, float]]:
+    """Fill the whole video; returns the number of frames, seconds, and seconds by stage."""
     source = facts.path
     edge = Edge(config.invert_mask, config.dilate, config.feather)
     given = _paired(video.read_timed(source), edge.holes(masks.each), same=masks.same)
@@ -121,15 +120,17 @@ def _run(
             bar.advance()
     seconds = time.monotonic() - began
     waited = ahead.waited_s + behind.waited_s
-    return {
-        "frames": frames,
-        "seconds": seconds,
-        "decode": ahead.busy_s,
-        "model": seconds - waited,
-        "encode": behind.busy_s,
-        "waiting for decode": ahead.waited_s,
-        "waiting for encode": behind.waited_s,
-    }
+    return (
+        frames,
+        seconds,
+        {
+            "decode": ahead.busy_s,
+            "model": seconds - waited,
+            "encode": behind.busy_s,
+            "waiting for decode": ahead.waited_s,
+            "waiting for encode": behind.waited_s,
+        },
+    )
 
 
 def inpainted(model: LoadedModel, pairs: Iterable[tuple[Frame, Frame]]) -> Iterator[Frame]:
