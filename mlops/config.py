@@ -203,11 +203,47 @@ class LineageConfig:
     """Version to trace: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    reproduce: bool = False
+    """Score it once more as its evaluation did, and compare; VFID apart. Nothing is recorded."""
+    data: str = ""
+    """With --reproduce: where the data set lies now. Default: where it lay then."""
+    tolerance: float = 1e-3
+    """With --reproduce: the largest difference that counts as the same, in each column's unit. On
+    one machine all are 0."""
+    workers: int = 2
+    """With --reproduce: processes for each version."""
     json: bool = False
     """Print the parts as one line of JSON too."""
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneConfig:
+    """Delete old versions of a registered model, with their files.
+
+    Three kinds stay: the newest, those that carry an alias, and those with a tag `protected` (of
+    any value but "" and "false").
+    """
+
+    model: str = names.MODEL
+    """Name of the registered model."""
+    keep: int = 5
+    """How many of the newest stay."""
+    dry_run: bool = False
+    """Say what would go, and delete nothing."""
+    tracking_uri: str = field(default_factory=_tracking_uri)
+    """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    leases: str = ""
+    """Folder that all have in common who promote in this registry: a path or s3:// URI. Default:
+    beside the sqlite database, or `leases` in STTN_STORAGE."""
+    json: bool = False
+    """End with one line of JSON."""
+
+    def __post_init__(self) -> None:
+        _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+        _at_least_one(keep=self.keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,22 @@ def dots(title: str, across: str, unit: str, series: Mapping[str, Sequence[float
     return _svg(figure, title)
 
 
+def gains(title: str, values: Sequence[float], bounds: tuple[float, float, float]) -> str:
+    """A dot for each video, and a band for the mean: its lower bound, itself, its upper bound."""
+    figure = _figure()
+    axes = _axes(figure, title, "videos, the least gain first")
+    axes.set_ylabel("dB", color=_INK)
+    low, mean, high = bounds
+    axes.axhspan(low, high, color=PALETTE[0], alpha=0.2, linewidth=0, label="bounds of the mean")
+    axes.axhline(mean, color=PALETTE[0], linewidth=2, label="mean")
+    axes.axhline(0, color=_INK, alpha=0.5, linewidth=1)
+    at = range(1, len(values) + 1)
+    axes.plot(at, values, "o", color=PALETTE[1], markersize=6, alpha=0.9, label="a video")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure)
+    return _svg(figure, title)
+
+
 def _figure() -> Figure:
     # Figure without pyplot: no window system, no global state.
     return Figure(figsize=(6.2, 3.4), layout="constrained")

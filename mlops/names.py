@@ -40,6 +40,9 @@ ORIGIN = "origin"  # where the file of weights came from, as the user says
 ORIGIN_SHA256 = "origin_sha256"  # of that file
 MASKED_ATTENTION = "masked_attention"
 
+# Tag of a registered version that somebody wants to stay.
+PROTECTED = "protected"
+
 # Tags of a registered version: its evaluation.
 EVALUATION = "evaluation"
 EVALUATION_PENDING = "pending"

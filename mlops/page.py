@@ -4,8 +4,10 @@ import base64
 import html
 from collections.abc import Iterable, Mapping
 
-from mlops import figures, names
-from mlops.results import Evaluation
+from mlops import figures, gate, names
+from mlops.columns import BY_KEY
+from mlops.pictures import CLIP_COLUMNS, STRIP_ROWS
+from mlops.results import Evaluation, by_video
 from mlops.story import Story
 from mlops.style import CSS
 
@@ -15,13 +17,6 @@ _LABELS = {
     names.SUBJECT_FRAME_MEAN: "Trivial: mean of the frame",
     names.SUBJECT_RING_MEAN: "Trivial: mean of a ring round the hole",
 }
-_COLUMNS = (
-    (names.HOLE_PSNR, "Hole PSNR", "dB", 2),
-    (names.HOLE_SSIM, "Hole SSIM", "", 3),
-    (names.PSNR, "Frame PSNR", "dB", 2),
-    (names.SSIM, "Frame SSIM", "", 3),
-)
-_STRIP_ROWS = ("input", "hole", "result", "truth")
 
 
 def page(story: Story) -> str:
@@ -30,11 +25,13 @@ def page(story: Story) -> str:
     sections = [
         _head(story),
         _numbers(story.evaluation),
-        _strips(story),
+        _comparison(story.evaluation),
+        _clips(story),
         _curves(story),
         _decision(story),
         _facts("Data set", story.data),
         _lineage(story),
+        _history(story),
         _use(story),
     ]
     return (
@@ -123,67 +120,155 @@ def _numbers(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return ""
     subjects = [one for one in _LABELS if f"{one}/{names.HOLE_PSNR}" in evaluation.means]
-    best = {
-        metric: max(evaluation.means[f"{subject}/{metric}"] for subject in subjects)
-        for metric, *_ in _COLUMNS
-    }
+    tables = [
+        _table(evaluation, subjects, "", "Mean over videos"),
+        _table(evaluation, subjects, names.OVER_FRAMES, "Mean over frames"),
+    ]
+    clips = len({score.position for score in evaluation.scores})
+    videos = len({score.video for score in evaluation.scores})
+    held_out = "1 held-out video" if videos == 1 else f"{videos} held-out videos"
+    missing = "".join(
+        f"<li>{_text(BY_KEY[key].label)}: not measured, {_text(cure)}</li>"
+        for key, cure in evaluation.protocol.not_measured().items()
+    )
+    return (
+        f'<section><h2>Scores</h2>{"".join(tables)}<p class="note">{clips} fixed clips of '
+        f"{held_out}, protocol <b>{_text(evaluation.protocol.name)}</b>.</p>"
+        f'<ul class="note">{missing}</ul>'
+        f"<figure>{_dots(evaluation, subjects)}</figure></section>"
+    )
+
+
+def _table(evaluation: Evaluation, subjects: Iterable[str], suffix: str, title: str) -> str:
+    """One row for each subject, the best number of each column marked."""
+    columns = [
+        one
+        for one in evaluation.protocol.measured()
+        if f"{names.SUBJECT_CANDIDATE}/{one.key}{suffix}" in evaluation.means
+    ]
     head = "".join(
-        f"<th>{label}{f' <small>{unit}</small>' if unit else ''}</th>"
-        for _, label, unit, _ in _COLUMNS
+        f'<th title="{_text(one.definition)}">{one.label} <small>{one.unit} '
+        f"{'↑' if one.more_is_better else '↓'}</small></th>"
+        for one in columns
     )
     rows = []
     for subject in subjects:
         cells = []
-        for metric, _, _, digits in _COLUMNS:
-            value = evaluation.means[f"{subject}/{metric}"]
-            kind = ' class="best"' if value == best[metric] else ""
-            cells.append(f"<td{kind}>{value:.{digits}f}</td>")
+        for one in columns:
+            every = [evaluation.means[f"{other}/{one.key}{suffix}"] for other in subjects]
+            value = evaluation.means[f"{subject}/{one.key}{suffix}"]
+            best = max(every) if one.more_is_better else min(every)
+            kind = ' class="best"' if value == best else ""
+            cells.append(f"<td{kind}>{value:.{one.digits}f}</td>")
         label = _LABELS[subject]
         if subject == names.SUBJECT_CHAMPION:
             label += f" (version {evaluation.against})"
         ours = ' class="ours"' if subject == names.SUBJECT_CANDIDATE else ""
         rows.append(f"<tr{ours}><th>{label}</th>{''.join(cells)}</tr>")
-    clips = len({score.position for score in evaluation.scores})
-    videos = len({score.video for score in evaluation.scores})
-    held_out = "1 held-out video" if videos == 1 else f"{videos} held-out videos"
     return (
-        f'<section><h2>Scores</h2><div class="scroll"><table class="scores"><thead><tr><th></th>'
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="note">Mean over {clips} fixed clips of {held_out}; '
-        "more is better in every column.</p>"
-        f"<figure>{_per_clip(evaluation, subjects)}</figure></section>"
+        f'<div class="scroll"><table class="scores"><thead><tr><th>{title}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _per_clip(evaluation: Evaluation, subjects: Iterable[str]) -> str:
+def _dots(evaluation: Evaluation, subjects: Iterable[str]) -> str:
+    """Video by video; of a single one, clip by clip."""
+    # The champion last: every other subject keeps its colour when there is none.
+    ordered = sorted(subjects, key=lambda one: one == names.SUBJECT_CHAMPION)
+    videos = by_video(evaluation.scores, evaluation.protocol)
+    if len(videos[names.SUBJECT_CANDIDATE]) > 1:
+        series = {
+            _LABELS[subject]: [values[names.HOLE_PSNR] for values in videos[subject].values()]
+            for subject in ordered
+        }
+        return figures.dots("PSNR inside the hole, video by video", "video", "dB", series)
     series = {
         _LABELS[subject]: [
             score.hole_psnr_db for score in evaluation.scores if score.subject == subject
         ]
-        # The champion last: every other subject keeps its colour when there is none.
-        for subject in sorted(subjects, key=lambda one: one == names.SUBJECT_CHAMPION)
+        for subject in ordered
     }
     return figures.dots("PSNR inside the hole, clip by clip", "clip", "dB", series)
 
 
-def _strips(story: Story) -> str:
-    shown = []
-    for name, png in story.strips.items():
-        subject, _, number = name.rpartition("-")
-        if subject != names.SUBJECT_CANDIDATE:
-            continue
-        source = "data:image/png;base64," + base64.b64encode(png).decode()
-        labels = "".join(f"<span>{row}</span>" for row in _STRIP_ROWS)
-        shown.append(
-            f'<figure class="strip"><div class="rows">{labels}</div>'
-            f'<img src="{source}" alt="Frames of clip {int(number) + 1}: input, hole, result, '
-            f'truth"><figcaption>Clip {int(number) + 1}</figcaption></figure>'
-        )
-    if not shown:
+def _comparison(evaluation: Evaluation | None) -> str:
+    """Candidate less champion on each video, with the bounds of the mean."""
+    if evaluation is None or evaluation.against is None:
         return ""
+    pairs = evaluation.hole_pairs()
+    found = gate.gain(pairs, gate.Rule())
+    if found is None:
+        return ""
+    gains = sorted(gate.gains(pairs).items(), key=lambda one: one[1])
+    rows = "".join(
+        f"<tr><th>{_text(video)}</th><td>{pairs[video][0]:.2f}</td><td>{pairs[video][1]:.2f}</td>"
+        f"<td>{gain:+.2f}</td></tr>"
+        for video, gain in gains
+    )
+    figure = figures.gains(
+        f"Hole PSNR against version {evaluation.against}",
+        [gain for _, gain in gains],
+        (found.low, found.mean, found.high),
+    )
+    confidence = gate.Rule().confidence
     return (
-        '<section><h2>Frames</h2><p class="note">Rows: the input with what is to be filled in red, '
-        f"what the model sees, its answer, the truth.</p>{''.join(shown)}</section>"
+        f"<section><h2>Against the champion</h2><p>Over {found.videos} videos "
+        f"<b>{found.mean:+.3f} dB</b> on average; the mean is above {found.low:+.3f} dB and below "
+        f"{found.high:+.3f} dB, each with {confidence:.0%} confidence (paired bootstrap over "
+        f"videos).</p><figure>{figure}</figure>"
+        '<details><summary>Every video</summary><div class="scroll"><table class="scores"><thead>'
+        f"<tr><th>Video</th><th>This version <small>dB</small></th><th>Version "
+        f"{evaluation.against} <small>dB</small></th><th>Gain <small>dB</small></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></details></section>"
+    )
+
+
+def _clips(story: Story) -> str:
+    if not story.drawings:
+        return ""
+    shown = []
+    for at, drawing in enumerate(story.drawings):
+        score = drawing.score
+        word = "Among the worst" if at < len(story.drawings) / 2 else "Among the best"
+        caption = (
+            f"{word}: {score.hole_psnr_db:.2f} dB in the hole. Video {score.video}, frames "
+            f"{score.first_frame} to {score.first_frame + score.frames - 1}, {score.mask_kind} hole"
+        )
+        labels = "".join(f"<span>{row}</span>" for row in STRIP_ROWS)
+        film = ""
+        if drawing.clip:
+            film = (
+                f'<video src="{_inline("video/mp4", drawing.clip)}" controls loop muted '
+                f"playsinline></video><figcaption>{', '.join(CLIP_COLUMNS)}</figcaption>"
+            )
+        shown.append(
+            f'<figure class="strip"><figcaption>{_text(caption)}</figcaption>'
+            f'<div class="rows">{labels}</div><img src="{_inline("image/png", drawing.strip)}" '
+            f'alt="{_text(caption)}: {", ".join(STRIP_ROWS)}">{film}</figure>'
+        )
+    return (
+        '<section><h2>Worst and best</h2><p class="note">Rows: the input with what is to be filled '
+        f"in red, what the model sees, its answer, the truth.</p>{''.join(shown)}</section>"
+    )
+
+
+def _inline(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _history(story: Story) -> str:
+    if not story.history:
+        return ""
+    rows = "".join(
+        f"<tr><td>{entry.when:%Y-%m-%d %H:%M}</td><td>{_text(entry.word)}</td>"
+        f"<td>{_text(entry.version)}</td><td>{_text(entry.before)} → {_text(entry.after)}</td>"
+        f"<td>{_text(entry.who)}</td></tr>"
+        for entry in reversed(story.history)
+    )
+    return (
+        '<section><h2>All decisions</h2><div class="scroll"><table class="scores"><thead><tr>'
+        "<th>When (UTC)</th><th>What</th><th>Version</th><th>Champion</th><th>Who</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 

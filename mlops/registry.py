@@ -19,6 +19,7 @@ from data_pipeline.door import UserError, nearest
 from mlops import names
 from mlops.tracking import absolute_uri, client, local_store_ready, store_exists
 
+_MOST_VERSIONS = 1000  # looked at
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter: alias not found
 
 
@@ -126,10 +127,40 @@ def megabytes(tracking_uri: str, version: Version) -> float:
     return total / 1e6
 
 
+def versions(tracking_uri: str, name: str) -> list[Version]:
+    """All versions of a model, the oldest first.
+
+    Raises:
+        UserError: there is no such model; says what is.
+    """
+    known = client(tracking_uri)
+    found = known.search_model_versions(f"name = '{name}'", max_results=_MOST_VERSIONS)
+    if not found:
+        raise UserError(f"models:/{name} is not in the registry: {_what_exists(known, name)}")
+    return sorted(map(_version, found), key=lambda one: int(one.version))
+
+
+def aliases(tracking_uri: str, name: str) -> dict[str, str]:
+    """Alias -> number of the version that carries it."""
+    model = client(tracking_uri).get_registered_model(name)
+    return {alias: str(number) for alias, number in model.aliases.items()}
+
+
+def delete(tracking_uri: str, version: Version) -> None:
+    """Delete a version, and the logged model behind it with its files.
+
+    MLflow marks the logged model as deleted; `mlflow gc` takes its files away.
+    """
+    known = client(tracking_uri)
+    known.delete_model_version(version.name, version.version)
+    if version.source.startswith("models:/m-"):
+        known.delete_logged_model(version.source.removeprefix("models:/"))
+
+
 def pending(tracking_uri: str, name: str) -> list[Version]:
     """The versions of a model that wait for their evaluation, the oldest first."""
     query = f"name = '{name}' and tags.`{names.EVALUATION}` = '{names.EVALUATION_PENDING}'"
-    found = client(tracking_uri).search_model_versions(query, max_results=1000)
+    found = client(tracking_uri).search_model_versions(query, max_results=_MOST_VERSIONS)
     return sorted(map(_version, found), key=lambda one: int(one.version))
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from data_pipeline.door import UserError, nearest
 from data_pipeline.reader import DataSet
-from mlops import names, registry, results, tracking
+from mlops import names, promotion, registry, results, tracking
 from mlops.figures import Curve
 from mlops.lineage import Lineage, lineage_of
+from mlops.promotion import Entry
 from mlops.registry import Version
-from mlops.results import Evaluation
+from mlops.results import ClipScore, Evaluation
 
 _CURVES = {
     "Reconstruction loss": {"hole": names.LOSS_HOLE, "known pixels": names.LOSS_VALID},
@@ -19,6 +20,8 @@ _CURVES = {
         "discriminator, real": names.LOSS_DISCRIMINATOR_REAL,
         "discriminator, fake": names.LOSS_DISCRIMINATOR_FAKE,
     },
+    "PSNR in the hole of fixed training clips, dB": {"average": names.VALIDATION_HOLE_PSNR},
+    "Speed, clips per second": {"all workers": names.CLIPS_PER_SECOND},
 }
 
 
@@ -35,6 +38,17 @@ class Decided:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What one clip looks like."""
+
+    score: ClipScore
+    strip: bytes
+    """PNG with rows input, hole, result, truth."""
+    clip: bytes
+    """MP4 with input, result, truth side by side."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """What one page tells; None where it did not happen yet."""
@@ -49,8 +63,10 @@ class Story:
     curves: Mapping[str, Mapping[str, Curve]]
     """Title -> label -> (clips, value)."""
     params: Mapping[str, str]
-    strips: Mapping[str, bytes]
-    """Name -> PNG with rows input, hole, result, truth."""
+    drawings: tuple[Drawing, ...]
+    """Of the clips where it did worst and best, the worst first."""
+    history: tuple[Entry, ...]
+    """All decisions about the model, the oldest first."""
     data: Mapping[str, str]
     """Facts about the data set the version was evaluated on, or trained on."""
 
@@ -65,10 +81,10 @@ def story_of(tracking_uri: str, subject: str) -> Story:
     known = tracking.client(tracking_uri)
     run = known.get_run(run_id)
     evaluation = decided = None
-    strips: dict[str, bytes] = {}
+    drawings: tuple[Drawing, ...] = ()
     if version and names.EVALUATION_RUN in version.tags:
         evaluation = results.read(tracking_uri, version.tags[names.EVALUATION_RUN])
-        strips = _strips(tracking_uri, evaluation.run_id)
+        drawings = _drawings(tracking_uri, evaluation)
         decided = _decided(tracking_uri, version)
     tags = run.data.tags
     data_uri = evaluation.data_uri if evaluation else tags.get(names.DATA_URI, "")
@@ -83,7 +99,8 @@ def story_of(tracking_uri: str, subject: str) -> Story:
         decided=decided,
         curves=_curves(tracking_uri, run_id),
         params=run.data.params,
-        strips=strips,
+        drawings=drawings,
+        history=promotion.history(tracking_uri, version.name) if version else (),
         data=_data_facts(data_uri, digest),
     )
 
@@ -152,13 +169,27 @@ def _curves(uri: str, run_id: str) -> dict[str, dict[str, Curve]]:
     return out
 
 
-def _strips(uri: str, run_id: str) -> dict[str, bytes]:
+def _drawings(uri: str, evaluation: Evaluation) -> tuple[Drawing, ...]:
     known = tracking.client(uri)
-    files = known.list_artifacts(run_id, names.DRAWINGS)
-    return {
-        Path(file.path).stem: Path(known.download_artifacts(run_id, file.path)).read_bytes()
-        for file in files
+    files = known.list_artifacts(evaluation.run_id, names.DRAWINGS)
+    found: dict[int, dict[str, bytes]] = {}
+    for file in files:
+        name = Path(file.path)
+        subject, _, position = name.stem.rpartition("-")
+        if subject == names.SUBJECT_CANDIDATE:
+            data = Path(known.download_artifacts(evaluation.run_id, file.path)).read_bytes()
+            found.setdefault(int(position), {})[name.suffix] = data
+    ours = {
+        score.position: score
+        for score in evaluation.scores
+        if score.subject == names.SUBJECT_CANDIDATE
     }
+    drawings = [
+        Drawing(ours[position], kinds.get(".png", b""), kinds.get(".mp4", b""))
+        for position, kinds in found.items()
+        if position in ours
+    ]
+    return tuple(sorted(drawings, key=lambda one: one.score.hole_psnr_db))
 
 
 def _data_facts(data_uri: str, digest: str) -> dict[str, str]:

@@ -53,6 +53,8 @@ figure svg { display: block; width: 100%; max-width: 640px; height: auto; margin
 .strip .rows { display: grid; grid-template-rows: repeat(4, 1fr); color: var(--soft);
   font-size: 13px; text-align: right; }
 .strip .rows span { align-self: center; }
+.strip video { grid-column: 2; display: block; width: 100%; border-radius: 8px;
+  margin-top: 8px; }
 .strip img { display: block; width: 100%; height: auto; border-radius: 8px; }
 .strip figcaption { grid-column: 2; color: var(--soft); font-size: 13px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 22px; margin: 0; }

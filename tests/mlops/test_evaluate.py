@@ -18,6 +18,7 @@ from mlops import (
     evaluation,
     i3d,
     inputs,
+    lineage,
     metrics,
     names,
     pictures,
@@ -365,3 +366,30 @@ def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, 
     assert good[names.EVALUATION] == names.EVALUATION_DONE
     assert _evaluate(store, data_set, "--watch", "--until-idle") == 0
     assert "0 versions were evaluated here" in capfd.readouterr().out
+
+
+def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found(
+    store, tmp_path, data_set, capfd, monkeypatch
+):
+    version = foreign.register(store, tmp_path / "one", foreign.GREY)
+    assert lineage.main([version.uri, "--tracking-uri", store, "--reproduce"]) == 2
+    assert "was not evaluated yet: there is nothing to reproduce" in capfd.readouterr().err
+    assert _evaluate(store, data_set) == 0
+    command = [version.uri, "--tracking-uri", store, "--reproduce", "--workers", "1", "--json"]
+    assert lineage.main(command) == 0
+    told = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert set(told["differences"]) == {
+        "hole_psnr_db", "hole_ssim", "psnr_db", "ssim", "warping_error_dis",
+    }  # fmt: skip
+    assert set(told["differences"].values()) == {0.0}
+    assert len(_runs(store)) == 1
+    read = results.read
+
+    def altered(*what):
+        found = read(*what)
+        first = replace(found.scores[0], hole_psnr_db=found.scores[0].hole_psnr_db + 0.25)
+        return replace(found, scores=(first, *found.scores[1:]))
+
+    monkeypatch.setattr(results, "read", altered)
+    assert lineage.main(command) == 1
+    assert "hole_psnr_db by up to 0.25" in capfd.readouterr().err

@@ -1,10 +1,15 @@
 import base64
 import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from mlops import lineage, names, registry, report, tracking
+from mlops import lineage, names, pictures, registry, report, tracking
 from tests.mlops import foreign
 
 GOOD = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
@@ -45,9 +50,18 @@ class Page(HTMLParser):
 def version(store, tmp_path):
     found = foreign.register(store, tmp_path / "model")
     run_id = foreign.record_evaluation(store, found, tmp_path / "results", **GOOD)
-    strip = tmp_path / "candidate-001.png"
-    strip.write_bytes(b"a picture")
-    tracking.client(store).log_artifact(run_id, str(strip), names.STRIP)
+    clip = np.full((6, 32, 48, 3), 200, np.uint8)
+    masks = np.zeros((6, 32, 48), np.uint8)
+    masks[:, 8:20, 10:30] = 1
+    files = {
+        "candidate-000.png": pictures.strip(clip, masks, clip // 2),
+        "candidate-000.mp4": pictures.clip(clip, masks, clip // 2),
+        "candidate-001.png": b"a picture",
+        "candidate-001.mp4": b"a film",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        tracking.client(store).log_artifact(run_id, str(tmp_path / name), names.DRAWINGS)
     return registry.resolve(store, found.uri)
 
 
@@ -78,6 +92,8 @@ def test_a_page_tells_the_whole_story(store, version, tmp_path, capsys):
     ):
         assert said in page.words, said
     assert f"data:image/png;base64,{base64.b64encode(b'a picture').decode()}" in page.links
+    assert f"data:video/mp4;base64,{base64.b64encode(b'a film').decode()}" in page.links
+    assert "Among the best: 16.00 dB in the hole. Video video-1, frames 0 to 3" in page.words
 
 
 def test_without_a_champion_it_is_about_the_candidate(store, version, tmp_path):
@@ -124,8 +140,70 @@ def test_lineage_is_one_line_from_model_to_evaluation(store, version, capsys):
     evaluation = version.tags[names.EVALUATION_RUN]
     assert line == (
         f"models:/sttn/1 -> run tiny ({version.run_id[:12]}, 12 clips) -> data {'d' * 12} -> "
-        f"commit {'c' * 12} -> config {'e' * 12} -> evaluation {evaluation[:12]}"
+        f"commit {'c' * 12} -> config {'e' * 12} -> image unknown -> evaluation {evaluation[:12]}"
     )
     assert json.loads(facts)["data_digest"] == "d" * 64
     assert lineage.main(["models:/sttn@champion", "--tracking-uri", store]) == 2
     assert "is not in the registry" in capsys.readouterr().err
+
+
+# Run in the page: what was drawn of it, told by its title.
+LOOK = """<script>
+window.onerror = message => { document.title = "error: " + message; };
+const waited = video => new Promise(done => {
+  if (video.readyState >= 2 || video.error) return done();
+  video.onloadeddata = video.onerror = done;
+  video.preload = "auto"; video.load();
+});
+window.onload = async () => {
+  const videos = [...document.querySelectorAll("video")];
+  await Promise.all(videos.map(waited));
+  document.title = JSON.stringify({
+    wide: document.documentElement.scrollWidth > window.innerWidth,
+    pictures: [...document.images].map(image => image.naturalWidth),
+    videos: videos.map(video => [video.videoWidth, video.videoHeight, video.duration]),
+    drawings: [...document.querySelectorAll("svg")].map(svg => svg.getBoundingClientRect().height),
+    headings: [...document.querySelectorAll("h2")].map(one => one.textContent),
+  });
+};
+</script>"""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.distributed
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_page_renders_in_a_browser(store, version, tmp_path, width):
+    champion = foreign.register(store, tmp_path / "better")
+    levels = {**GOOD, "candidate": 16.0, "champion": 15.0}
+    registry.set_alias(store, version, names.CHAMPION)
+    foreign.record_evaluation(store, champion, tmp_path / "more", version.version, **levels)
+    folder = tmp_path / "candidate-000.png"
+    run_id = registry.resolve(store, champion.uri).tags[names.EVALUATION_RUN]
+    for file in (folder, folder.with_suffix(".mp4")):
+        tracking.client(store).log_artifact(run_id, str(file), names.DRAWINGS)
+    out = tmp_path / "page.html"
+    _page(store, out, champion.uri)
+    looked = tmp_path / "looked.html"
+    looked.write_text(out.read_text().replace("</main>", f"</main>{LOOK}"))
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update",
+        "--disable-sync", f"--user-data-dir={tmp_path}/browser", f"--window-size={width},2400",
+        "--virtual-time-budget=20000", f"--screenshot={tmp_path}/page.png",
+    ]  # fmt: skip
+    dumped = subprocess.run(
+        [*command, "--dump-dom", f"file://{looked}"], capture_output=True, text=True, timeout=100
+    )
+    title = re.search(r"<title>(.*?)</title>", dumped.stdout)
+    assert title, dumped.stderr[-500:]
+    seen = json.loads(title[1])
+    assert not seen["wide"]  # nothing is cut off at the side
+    assert seen["pictures"] == [48 * 4]
+    assert [one[:2] for one in seen["videos"]] == [[48 * 3, 32]]
+    assert seen["videos"][0][2] == pytest.approx(6 / 8, abs=0.05)
+    assert len(seen["drawings"]) >= 3
+    assert min(seen["drawings"]) > 100
+    assert seen["headings"][:3] == ["Scores", "Against the champion", "Worst and best"]
+    with Image.open(tmp_path / "page.png") as shot:
+        assert np.asarray(shot.convert("L")).std() > 5  # not blank

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from mlops import names, prune, registry, tracking
+from tests.mlops import foreign
+
+
+@pytest.fixture
+def versions(store, tmp_path):
+    """Six versions: 6 is the candidate, 2 the champion, 3 protected, 4 protected no more."""
+    made = [foreign.register(store, tmp_path / f"model-{i}") for i in range(6)]
+    registry.set_alias(store, made[1], names.CHAMPION)
+    registry.set_tags(store, made[2], {names.PROTECTED: "paper, table 2"})
+    registry.set_tags(store, made[3], {names.PROTECTED: "false"})
+    return made
+
+
+def run(store, *flags):
+    return prune.main(["--tracking-uri", store, *flags])
+
+
+def numbers(store):
+    return [one.version for one in registry.versions(store, names.MODEL)]
+
+
+def test_aliases_protected_and_newest_stay_and_the_rest_goes(store, versions, capsys):
+    assert run(store, "--keep", "1", "--json") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert json.loads(out[-1]) == {
+        "deleted": ["1", "4", "5"], "kept": ["2", "3", "6"], "dry_run": False,
+    }  # fmt: skip
+    assert out[:-1] == [
+        "models:/sttn/1: deleted",
+        "models:/sttn/2: stays, @champion",
+        "models:/sttn/3: stays, protected=paper, table 2",
+        "models:/sttn/4: deleted",
+        "models:/sttn/5: deleted",
+        "models:/sttn/6: stays, @candidate, one of the newest 1",
+    ]
+    assert numbers(store) == ["2", "3", "6"]
+    with pytest.raises(MlflowException, match="not found"):
+        tracking.client(store).get_logged_model(versions[0].source.removeprefix("models:/"))
+    assert foreign.load("models:/sttn@champion") is not None
+
+
+def test_a_dry_run_deletes_nothing(store, versions, capsys):
+    assert run(store, "--keep", "2", "--dry-run") == 0
+    assert "models:/sttn/1: would be deleted" in capsys.readouterr().out
+    assert numbers(store) == [one.version for one in versions]
+
+
+def test_where_all_are_young_nothing_goes(store, versions):
+    assert run(store, "--keep", "100") == 0
+    assert numbers(store) == [one.version for one in versions]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--keep", "0"], "--keep is 0: give at least 1"),
+        (
+            ["--model", "stn"],
+            "models:/stn is not in the registry: no model 'stn' (did you",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(store, versions, capsys, flags, said):
+    assert run(store, *flags) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert numbers(store) == [one.version for one in versions]
