@@ -37,10 +37,11 @@ section { margin-top: 20px; padding: 24px 26px; background: var(--paper);
 .note { margin: 10px 0 0; color: var(--soft); font-size: 14px; }
 .scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 9px 12px; text-align: right; border-bottom: 1px solid var(--line);
+th, td { padding: 9px 8px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th:first-child { padding-left: 0; text-align: left; font-weight: 500; }
-thead th { color: var(--soft); font-size: 13px; font-weight: 600; }
+thead th { color: var(--soft); font-size: 13px; font-weight: 600; white-space: normal;
+  vertical-align: bottom; }
 tbody tr:last-child > * { border-bottom: 0; }
 .ours th { font-weight: 700; }
 .best { font-weight: 700; color: var(--good); }
