@@ -7,17 +7,31 @@ The map of this room:
 - `journal`    lines on their way to MLflow, which may be away for a while
 - `registry`   the registered model: versions, aliases, tags
 - `model`      a loaded version: predicts a clip, streams a video
-- `metrics`    pure: PSNR and SSIM over the frame and inside the hole, trivial fills
-- `results`    scores of an evaluation as data: means, files, a run read back
-- `scoring`    what one Ray actor does: subjects scored on a clip
-- `pool`       the actors of each version, one row per clip
+- `metrics`    pure: PSNR and SSIM over the frame and inside the hole, Frechet distance, trivial fills
+- `i3d`        features of a clip, for VFID
+- `flow`       flow warping error
+- `columns`    what each number of an evaluation is
+- `protocol`   which clips and holes are judged, and how: `clean` and `published`
+- `inputs`     their pixels
+- `results`    scores of an evaluation as data: per clip, per video, means; a run read back
+- `scoring`    what one Ray actor does: subjects scored on the clips of a video
+- `pool`       the actors of each version, one row per video
+- `evaluation` an evaluation, recorded once
 - `evaluate`   door: scores a version on the held-out split, against the champion
+- `watcher`    evaluates versions as they come
+- `claims`     one at a time: who evaluates, and who moves an alias
 - `gate`       pure: evaluation numbers in, promote or refuse with reasons out
-- `promote`    door: applies the gate, moves `champion` and `previous`, writes the decision
-- `video`      any video in, H.264 out, exact frame count and fps
-- `holes`      masks from a picture, a folder, a video or a box
+- `promotion`  decisions: applies the gate, moves `champion` and `previous`; rollback, history
+- `promote`    door to them
+- `prune`      door: deletes old versions
+- `video`      footage in: frames in display order with their times
+- `encoding`   footage out: times, colours, rotation and sound of the source
+- `overlap`    reading ahead and writing behind, in threads
+- `holes`      masks from boxes, a picture, a folder or a video; their edges
 - `inpaint`    door: VIDEO MASK OUT
-- `lineage`    door: version -> run -> data -> commit -> config -> evaluation
+- `lineage`    door: version -> run -> data -> commit -> config -> image -> evaluation
+- `door`       what MLflow says no with, in one line
+- `pictures`   strips and short films of a clip
 - `story`      everything a report tells, gathered as data
 - `figures`    curves and dots as SVG
 - `page`       the HTML of the report
