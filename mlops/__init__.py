@@ -7,7 +7,7 @@ The map of this room:
 - `journal`    lines on their way to MLflow, which may be away for a while
 - `registry`   the registered model: versions, aliases, tags
 - `model`      a loaded version: predicts a clip, streams a video
-- `metrics`    pure: PSNR and SSIM over the frame and inside the hole, Frechet distance, trivial fills
+- `metrics`    pure: PSNR, SSIM, Frechet distance, trivial fills
 - `i3d`        features of a clip, for VFID
 - `flow`       flow warping error
 - `columns`    what each number of an evaluation is
