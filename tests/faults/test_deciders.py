@@ -106,7 +106,6 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
         watchers[0].kill()
         print(f"SIGKILL to a watcher; recorded and begun so far: {evaluations(uri)}")
     ends = [finish(process) for process in watchers]
-    print(*(out for _, out, _ in ends))
     assert [code for code, _, _ in ends[1:]] == [0], ends
     assert ends[0][0] == (-9 if kill else 0), ends
     recorded, unfinished = evaluations(uri)
@@ -132,3 +131,20 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_
 @pytest.mark.parametrize("kill", [False, True])
 def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):
     watch_by_two(new_store(tmp_path / "store"), tmp_path, data_set, cluster, kill)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_fifty_times_two_promoters(new_store, tmp_path):
+    for times in range(50):
+        folder = tmp_path / str(times)
+        promote_two_at_once(new_store(folder / "store"), folder)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_fifty_times_two_watchers(new_store, tmp_path, data_set, cluster):
+    """Every other time one of them is killed."""
+    for times in range(50):
+        folder = tmp_path / str(times)
+        watch_by_two(new_store(folder / "store"), folder, data_set, cluster, kill=times % 2 == 1)
