@@ -140,8 +140,8 @@ class PromoteConfig:
 class InpaintConfig:
     """Fill the hole of a video with a registered version.
 
-    Frames work at the size the version was trained at; its answer is scaled back and pasted into
-    the hole, so that all other pixels are untouched before encoding.
+    The model works at the size it was trained at; its answer is scaled back and pasted into the
+    hole, so that all other pixels are untouched before encoding.
     """
 
     video: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -158,6 +158,10 @@ class InpaintConfig:
     """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    native: bool = False
+    """Work at the resolution of the video, on the part of each frame around its holes, instead of
+    on whole frames scaled to the size that the version was trained at. Sharper in large frames, and
+    blind to what is far from the holes."""
     invert_mask: bool = False
     """Fill what is not masked."""
     dilate: int = 0

@@ -75,6 +75,8 @@ def _body(argv: Sequence[str]) -> int:
         masks = masks_for(config.mask, facts)
         version = registry.resolve(uri, config.model)
         model = load(uri, version)
+        if config.native and not (model.crops and model.size):
+            raise UserError(f"{version.uri} cannot work on parts of frames: leave --native out")
         stack.enter_context(_terminated())
         frames, seconds, stages = _run(config, encoding, facts, masks, model)
     say(
@@ -114,7 +116,7 @@ def _run(
         behind: Behind[_Filled] = Behind(partial(_write, writers), _AHEAD)
         stack.enter_context(behind)
         ahead = stack.enter_context(Ahead(given, _AHEAD))
-        for filled in _filled(model, iter(ahead)):
+        for filled in _filled(model, iter(ahead), native=config.native):
             behind.put(filled)
             frames += 1
             bar.advance()
@@ -133,31 +135,38 @@ def _run(
     )
 
 
-def inpainted(model: LoadedModel, pairs: Iterable[tuple[Frame, Frame]]) -> Iterator[Frame]:
+def inpainted(
+    model: LoadedModel, pairs: Iterable[tuple[Frame, Frame]], *, native: bool = False
+) -> Iterator[Frame]:
     """Fill the holes of a video, frame by frame, at any size, in bounded memory.
 
     Args:
         model: works at its own size when it says one.
         pairs: frame uint8 [H,W,3] and mask uint8 [H,W], nonzero = hole.
+        native: at the frames' size, on the part around the holes; of a model that `crops`.
 
     Yields:
         uint8 [H,W,3]: the frame, with the model's answer where the mask is nonzero.
     """
     given = ((Timed(frame, None), Hole(mask, None)) for frame, mask in pairs)
-    return (filled.result for filled in _filled(model, given))
+    return (filled.result for filled in _filled(model, given, native=native))
 
 
-def _filled(model: LoadedModel, given: Iterable[tuple[Timed, Hole]]) -> Iterator[_Filled]:
+def _filled(
+    model: LoadedModel, given: Iterable[tuple[Timed, Hole]], *, native: bool
+) -> Iterator[_Filled]:
     # The model runs behind by as many frames as it looks ahead; only those are kept.
     waiting: deque[tuple[Timed, Hole]] = deque()
 
     def at_its_size() -> Iterator[tuple[Frame, Frame]]:
         for timed, hole in given:
             waiting.append((timed, hole))
-            size = model.size or (timed.frame.shape[1], timed.frame.shape[0])
+            whole = timed.frame.shape[1], timed.frame.shape[0]
+            size = whole if native or model.size is None else model.size
             yield _resized(timed.frame, size), shrink(hole.mask, size)
 
-    for answer in model.stream(at_its_size()):
+    answers = model.stream(at_its_size(), model.size) if native else model.stream(at_its_size())
+    for answer in answers:
         timed, hole = waiting.popleft()
         whole = _resized(answer, (timed.frame.shape[1], timed.frame.shape[0]))
         yield _Filled(timed, hole, _pasted(timed.frame, whole, hole))

@@ -36,10 +36,13 @@ class LoadedModel:
         self.uri = version.uri
         self.size = _size(pyfunc.metadata.metadata)
         self._pyfunc = pyfunc
+        self._stream = getattr(_python_model(pyfunc), "stream", None)
         signature = pyfunc.metadata.signature
         params = signature.params.params if signature and signature.params else ()
-        self._knows_official = any(one.name == "reference" for one in params)
-        self._stream = getattr(_python_model(pyfunc), "stream", None)
+        known = {one.name for one in params}
+        self._knows_official = "reference" in known
+        self.crops = self._stream is not None and {"crop_width", "crop_height"} <= known
+        """Whether it can work on the part of a large frame around the holes."""
 
     def inpaint(self, frames: Frames, masks: Frames, *, official_windows: bool = False) -> Frames:
         """Fill the holes of a clip.
@@ -61,11 +64,15 @@ class LoadedModel:
         filled = self._checked(found, frames.shape)
         return np.where(masks[..., np.newaxis] != 0, filled, frames)
 
-    def stream(self, pairs: Iterable[tuple[Frames, Frames]]) -> Iterator[Frames]:
+    def stream(
+        self, pairs: Iterable[tuple[Frames, Frames]], crop: tuple[int, int] | None = None
+    ) -> Iterator[Frames]:
         """Fill a video frame by frame in bounded memory.
 
         Args:
             pairs: frame uint8 [H,W,3] and mask uint8 [H,W], in order.
+            crop: width and height of the part around the holes that a model which `crops` works
+                on; it grows with larger holes. None = the whole frame.
 
         Yields:
             uint8 [H,W,3] for each pair, in order; it may run many pairs behind.
@@ -83,7 +90,9 @@ class LoadedModel:
                 shapes.append(frame.shape)
                 yield frame, mask
 
-        for filled in self._stream(noted()):
+        params = {"crop_width": crop[0], "crop_height": crop[1]} if crop else None
+        answers = self._stream(noted(), params) if params else self._stream(noted())
+        for filled in answers:
             yield self._checked(filled, shapes.popleft())
 
     def _in_windows(self, pairs: Iterable[tuple[Frames, Frames]]) -> Iterator[Frames]:

@@ -18,6 +18,9 @@ from tests.faults.s3 import s3_server
 from tests.mlops import foreign
 from tests.mlops.test_video import pts_of, sound_of, with_sound
 from tests.tiny import write_video
+from tests.training.small import GRIDS, SIDE, small_generator
+from training import export
+from training.config import GeneratorConfig
 
 BOX = "20,10,24,16"  # x, y, width, height
 
@@ -124,7 +127,8 @@ def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
 
         size = None
 
-        def stream(self, pairs):
+        def stream(self, pairs, crop=None):
+            assert crop is None
             late = []
             for frame, mask in pairs:
                 late.append(np.where(mask[..., None] != 0, np.uint8(255), frame))
@@ -282,3 +286,28 @@ def test_a_video_from_a_store(white, tmp_path, monkeypatch, capsys):
         assert _run(store, "s3://bucket/no.mp4", BOX, tmp_path / "out.mp4", *model) == 2
         assert capsys.readouterr().err.endswith("error: s3://bucket/no.mp4 is not there\n")
     client().clear_instance_cache()
+
+
+def test_large_frames_are_worked_on_around_their_holes_or_scaled(store, tmp_path, capsys):
+    """By a true network of small width: what it sees decides what it answers."""
+    shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS)
+    weights = small_generator(seed=1, blocks=1).state_dict()
+    run_id = foreign.training_run(store)
+    with export.model_folder(weights, shape, SIDE, SIDE) as (folder, _):
+        registered = registry.register(
+            store, name=names.MODEL, run_id=run_id, clips=1, model_dir=folder, tags={}
+        )
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    to = ("--model", registered.uri)
+    for out, *flags in (("scaled",), ("native", "--native")):
+        assert _run(store, source, "40,30,8,6", tmp_path / out, *to, *flags) == 0
+    scaled, native = (np.stack(list(video.read(tmp_path / one))) for one in ("scaled", "native"))
+    before = np.stack(list(video.read(source)))
+    mask = np.zeros((64, 96), bool)
+    mask[30:36, 40:48] = True
+    for found in (scaled, native):
+        assert np.array_equal(found[:, ~mask], before[:, ~mask])
+    assert not np.array_equal(scaled, native)
+    foreign.register(store, tmp_path / "model", WHITE)
+    assert _run(store, source, BOX, tmp_path / "no", "--native", "--model", "models:/sttn/2") == 2
+    assert "cannot work on parts of frames: leave --native out" in capsys.readouterr().err
