@@ -55,15 +55,16 @@ def _body(argv: Sequence[str]) -> int:
         workers=config.workers,
         i3d=config.i3d and lake.absolute(config.i3d),
     )
+    leases = claims.folder_of(uri, config.leases)
     if config.watch:
         model, _, _ = registry.parse_uri(config.model)
-        leases = claims.folder_of(uri, config.leases)
         work = partial(_one, config, plan)
         count = watcher.watch(uri, model, leases, work, until_idle=config.until_idle)
         say(f"nothing waits any more; {count} versions were evaluated here")
         return 0
     version = registry.resolve(uri, config.model)
-    decided = _one(config, plan, version, lambda: None)
+    with claims.evaluating(leases, version) as held:
+        decided = _one(config, plan, version, held.check)
     if decided is not None:
         promote.refuse(decided, version.uri)
     return 0

@@ -15,6 +15,7 @@ from mlops.pool import Job, Scored, score
 from mlops.protocol import Protocol
 from mlops.registry import Version
 
+_MOST_BEGUN = 100  # evaluations of one version that are looked at
 _DRAWN = 2  # clips of the best, and as many of the worst
 
 
@@ -59,6 +60,8 @@ def evaluate(
     still_ours: Callable[[], None] = lambda: None,
 ) -> tuple[str, bool]:
     """Score a version and its opponent on the same clips, unless that was done.
+
+    The caller has the version to itself (`claims.evaluating`).
 
     Args:
         plan: on what.
@@ -128,12 +131,14 @@ def _recorded(
 ) -> str:
     """Score everything and record it as one finished run; returns its id."""
     uri = plan.tracking_uri
+    known = tracking.find_run(uri, identity, finished=False)
+    _give_up_others(uri, version, known)
     run_id = tracking.ensure_run(
         uri,
         run_name=f"evaluate-{version.name}-{version.version}",
         kind=names.KIND_EVALUATION,
         tags={**identity, names.COMMIT: provenance.commit()},
-        run_id=tracking.find_run(uri, identity, finished=False),
+        run_id=known,
     )
     try:
         digest = identity[names.DATA_DIGEST]
@@ -149,6 +154,18 @@ def _recorded(
         raise
     tracking.finish(uri, run_id)
     return run_id
+
+
+def _give_up_others(uri: str, version: Version, ours: str | None) -> None:
+    """End what somebody began who is dead: whoever is alive has the version (`claims`)."""
+    begun = {
+        names.KIND: names.KIND_EVALUATION,
+        names.MODEL_NAME: version.name,
+        names.MODEL_VERSION: version.version,
+    }
+    for run in tracking.find_runs(uri, begun, finished=False, most=_MOST_BEGUN):
+        if run.info.status == "RUNNING" and run.info.run_id != ours:
+            tracking.finish(uri, run.info.run_id, "KILLED")
 
 
 def _log(

@@ -1,8 +1,15 @@
+import os
 import shutil
 
 import pytest
 
 from mlops import tracking
+
+
+def pytest_collection_modifyitems(items):
+    """Begin what waits for minutes first, where several run at once: the rest runs beside it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 150  # after which a run hangs
 
 
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+def finish(process: "subprocess.Popen[str]", seconds: float = SECONDS) -> tuple[int, str, str]:
     """Wait for its end; returns exit code, stdout, stderr."""
     try:
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=seconds)
     finally:
         if process.poll() is None:
             process.kill()

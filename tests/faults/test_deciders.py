@@ -13,9 +13,10 @@ from tests.faults.processes import ROOT, finish
 from tests.mlops import foreign
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.waits, pytest.mark.distributed]
 
 MODEL = names.MODEL
+WATCHED_S = 300  # each version may be compared with every champion that comes meanwhile
 LEVELS = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
 # From the worst to the best, so that most take the place of the one before.
 FILLS = [foreign.CONTINUED.format(share=share) for share in (0.8, 0.9, 1.0)]
@@ -51,14 +52,15 @@ def door(name, *flags, **environment):
 
 
 def evaluations(uri):
-    """(version, champion it was compared with) of each recorded result, and what never ended."""
+    """(version, champion it was compared with) of each recorded result, and of what still runs."""
     wanted = {names.KIND: names.KIND_EVALUATION}
     return tuple(
         sorted(
             (run.data.tags[names.MODEL_VERSION], run.data.tags[names.AGAINST_VERSION])
-            for run in tracking.find_runs(uri, wanted, finished=finished, most=100)
+            for run in tracking.find_runs(uri, wanted, finished=status == "FINISHED", most=100)
+            if run.info.status == status
         )
-        for finished in (True, False)
+        for status in ("FINISHED", "RUNNING")
     )
 
 
@@ -105,13 +107,13 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
             time.sleep(0.1)
         watchers[0].kill()
         print(f"SIGKILL to a watcher; recorded and begun so far: {evaluations(uri)}")
-    ends = [finish(process) for process in watchers]
+    ends = [finish(process, WATCHED_S) for process in watchers]
     assert [code for code, _, _ in ends[1:]] == [0], ends
     assert ends[0][0] == (-9 if kill else 0), ends
-    recorded, unfinished = evaluations(uri)
+    recorded, running = evaluations(uri)
     assert len(set(recorded)) == len(recorded)
     assert {version for version, _ in recorded} == {version.version for version in versions}
-    assert unfinished == []
+    assert running == []
     for version in versions:
         tags = registry.resolve(uri, version.uri).tags
         assert tags[names.EVALUATION] == names.EVALUATION_DONE
@@ -127,7 +129,7 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_
     promote_two_at_once(new_store(tmp_path / "store"), tmp_path)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [False, True])
 def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):
     watch_by_two(new_store(tmp_path / "store"), tmp_path, data_set, cluster, kill)

@@ -15,7 +15,7 @@ from tests.faults.processes import finish, kill, victims
 from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.waits, pytest.mark.distributed]
 MOST_RUNS = 12
 NAME = "disturbed"
 WORKER = "ray::RayTrainWorker"

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.processes import ROOT, descendants, finish, free_port, kill
 from tests.faults.training import made, wait_until
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
 
 CLIPS = 8
 NOT_SENT = ".venv", ".git", "demo", "mlruns"

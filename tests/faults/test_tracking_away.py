@@ -12,7 +12,7 @@ from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 from tests.mlops.server import Server
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

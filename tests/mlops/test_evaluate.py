@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from data_pipeline.reader import DataSet, read_clip
 from mlops import (
+    claims,
     evaluate,
     evaluation,
     i3d,
@@ -393,3 +395,14 @@ def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found
     monkeypatch.setattr(results, "read", altered)
     assert lineage.main(command) == 1
     assert "hole_psnr_db by up to 0.25" in capfd.readouterr().err
+
+
+def test_one_at_a_time_evaluates_a_version(store, tmp_path, data_set, capfd):
+    version = foreign.register(store, tmp_path / "one", foreign.GREY)
+    with claims.evaluating(claims.folder_of(store), version):
+        assert _evaluate(store, data_set) == 1
+    assert (
+        f"refused: the evaluation of models:/sttn/1 is in the hands of process {os.getpid()} on "
+        in capfd.readouterr().err
+    )
+    assert _runs(store) == []

@@ -13,7 +13,7 @@ from tests.faults.processes import ROOT
 from tests.mlops import foreign
 from tests.mlops.server import ADMIN, PASSWORD, Server, postgresql
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(200)]
 
 READER, READER_PASSWORD = "reader", "another of 20 characters"
 

@@ -29,7 +29,7 @@ from training.config_json import from_json
 from training.export import whole_networks
 from training.run import main
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.waits, pytest.mark.distributed]
 
 ROOT = Path(__file__).parents[2]
 EVERY = 4  # clips, of one iteration
