@@ -15,6 +15,7 @@ from functools import partial
 
 from data_pipeline import lake
 from data_pipeline.door import UserError, parse, print_json, say
+from data_pipeline.reader import DataSet
 from mlops import (
     claims,
     columns,
@@ -29,7 +30,7 @@ from mlops import (
 )
 from mlops.config import EvaluateConfig
 from mlops.door import run_door
-from mlops.evaluation import Plan, evaluate, opponent
+from mlops.evaluation import Plan, done, evaluate, opponent
 from mlops.promotion import Decided, Outdated
 from mlops.protocol import PROTOCOLS, Protocol
 from mlops.registry import Version
@@ -58,7 +59,8 @@ def _body(argv: Sequence[str]) -> int:
     leases = claims.folder_of(uri, config.leases)
     if config.watch:
         model, _, _ = registry.parse_uri(config.model)
-        work = partial(_one, config, plan)
+        DataSet.open(data_uri)  # what is wrong with it is no version's fault
+        work = partial(_watched, config, plan)
         count = watcher.watch(uri, model, leases, work, until_idle=config.until_idle)
         say(f"nothing waits any more; {count} versions were evaluated here")
         return 0
@@ -89,6 +91,8 @@ def _one(
                 say(f"{error}: the champion has changed, once more")
                 continue
             promote.tell(decided, version.uri)
+        # Only now: who is killed before it has decided leaves the version to the next.
+        done(plan, version)
         if config.json:
             _print_json(evaluation, version, decided, already=already)
         return decided
@@ -96,6 +100,15 @@ def _one(
         f"{version.uri} was evaluated against {_MOST_CHAMPIONS} champions, and each time there was "
         "another one afterwards: run the same command again when that is over"
     )
+
+
+def _watched(
+    config: EvaluateConfig, plan: Plan, version: Version, still_ours: Callable[[], None]
+) -> None:
+    """`_one` of many: a refusal is said, and ends nothing."""
+    decided = _one(config, plan, version, still_ours)
+    if decided is not None and decided.word == names.DECISION_REFUSED:
+        say(f"{version.uri} is not promoted: {'; '.join(decided.reasons)}")
 
 
 def _protocol(config: EvaluateConfig) -> Protocol:

@@ -97,12 +97,13 @@ def evaluate(
     if run_id is None:
         run_id = _recorded(plan, version, champion, identity, still_ours)
     still_ours()
-    registry.set_tags(
-        uri,
-        version,
-        {names.EVALUATION: names.EVALUATION_DONE, names.EVALUATION_RUN: run_id},
-    )
+    registry.set_tags(uri, version, {names.EVALUATION_RUN: run_id})
     return run_id, already
+
+
+def done(plan: Plan, version: Version) -> None:
+    """Nothing is to be done about a version any more: no watcher takes it up again."""
+    registry.set_tags(plan.tracking_uri, version, {names.EVALUATION: names.EVALUATION_DONE})
 
 
 def _checked(plan: Plan, version: Version, champion: Version | None) -> str:

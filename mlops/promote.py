@@ -48,7 +48,7 @@ def _body(argv: Sequence[str]) -> int:
 
 
 def tell(decided: Decided, model: str) -> None:
-    """Say on the terminal what was decided, unless it was a refusal."""
+    """Say on the terminal what was decided, unless it was a refusal, which `refuse` raises."""
     if not decided.word:
         say(f"{model} is the champion already")
     if decided.word == names.DECISION_PROMOTED:

@@ -164,7 +164,7 @@ def _evaluation(uri: str, version: Version, champion: Version | None) -> Evaluat
     """The evaluation of a version against the champion of now."""
     again = f"run `python mlops/evaluate.py --model {version.uri}` first"
     run_id = version.tags.get(names.EVALUATION_RUN)
-    if version.tags.get(names.EVALUATION) != names.EVALUATION_DONE or run_id is None:
+    if run_id is None:
         raise Outdated(f"{version.uri} was not evaluated yet: {again}")
     evaluation = results.read(uri, run_id)
     now = champion.version if champion else None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from data_pipeline.door import Refused, UserError, say
 from data_pipeline.lease import Held, LeaseLost
 from data_pipeline.session import RayLost
+from data_pipeline.store import DiskFull, TransientError
 from mlops import claims, names, registry
 from mlops.registry import Version
 
@@ -34,7 +35,7 @@ def watch(tracking_uri: str, model: str, leases: str, work: Work, *, until_idle:
         How many versions this watcher has evaluated.
 
     Raises:
-        RayLost: while a version was evaluated, which still waits.
+        RayLost, TransientError, DiskFull: while a version was evaluated, which still waits.
     """
     done = 0
     while True:
@@ -56,8 +57,8 @@ def _tried(tracking_uri: str, version: Version, leases: str, work: Work) -> bool
                 return False
             try:
                 work(now, held.check)
-            except (LeaseLost, RayLost):
-                raise
+            except (LeaseLost, RayLost, TransientError, DiskFull):
+                raise  # it says nothing about the version, which waits for the next who looks
             except (UserError, Refused) as error:
                 _failed(tracking_uri, now, str(error))
     except Held:

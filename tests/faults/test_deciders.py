@@ -1,6 +1,7 @@
 """Several who evaluate and promote at once, as processes of their own; one of them killed."""
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -94,22 +95,26 @@ def promote_two_at_once(uri, folder):
 
 
 def watch_by_two(uri, folder, data_set, cluster, kill):
-    """Two watchers who also promote, three versions; one watcher may be killed in the middle."""
+    """Two watchers who also promote, three versions; one of them may be killed.
+
+    `kill`: seconds after an evaluation has begun; None = nobody is.
+    """
     versions = [foreign.register(uri, folder / f"model-{i}", body) for i, body in enumerate(FILLS)]
     flags = (
         "--tracking-uri", uri, "--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4,
         "--workers", 1, "--promote", "--watch", "--until-idle",
     )  # fmt: skip
     watchers = [door("evaluate", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)]
-    if kill:
+    if kill is not None:
         end = time.monotonic() + 60
         while not any(evaluations(uri)) and time.monotonic() < end:
             time.sleep(0.1)
+        time.sleep(kill)
         watchers[0].kill()
-        print(f"SIGKILL to a watcher; recorded and begun so far: {evaluations(uri)}")
+        print(f"SIGKILL to a watcher {kill:.1f} s after; recorded, running: {evaluations(uri)}")
     ends = [finish(process, WATCHED_S) for process in watchers]
     assert [code for code, _, _ in ends[1:]] == [0], ends
-    assert ends[0][0] == (-9 if kill else 0), ends
+    assert ends[0][0] in ((-9, 0) if kill is not None else (0,)), ends
     recorded, running = evaluations(uri)
     assert len(set(recorded)) == len(recorded)
     assert {version for version, _ in recorded} == {version.version for version in versions}
@@ -130,7 +135,7 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [None, 0.5])
 def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):
     watch_by_two(new_store(tmp_path / "store"), tmp_path, data_set, cluster, kill)
 
@@ -146,7 +151,8 @@ def test_fifty_times_two_promoters(new_store, tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_fifty_times_two_watchers(new_store, tmp_path, data_set, cluster):
-    """Every other time one of them is killed."""
+    """Every other time one of them is killed, sooner or later."""
+    chance = random.Random(0)
     for times in range(50):
-        folder = tmp_path / str(times)
-        watch_by_two(new_store(folder / "store"), folder, data_set, cluster, kill=times % 2 == 1)
+        folder, kill = tmp_path / str(times), chance.uniform(0, 25) if times % 2 else None
+        watch_by_two(new_store(folder / "store"), folder, data_set, cluster, kill)
