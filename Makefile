@@ -43,7 +43,7 @@ demo: install ## real videos -> lake -> training -> registry -> promotion -> inp
 	@echo 'MLflow:  $(BIN)/mlflow ui --backend-store-uri $(DEMO_TRACKING)'
 
 test: install lint ## every check: format, lint, types, imports, tests
-	$(BIN)/python -m pytest -m 'not long' --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not long' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-long: install ## what takes longer than a quarter of an hour
 	$(BIN)/python -m pytest -m long

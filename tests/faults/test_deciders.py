@@ -14,7 +14,13 @@ from tests.faults.processes import ROOT, finish
 from tests.mlops import foreign
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed]
+pytestmark = [
+    pytest.mark.waits,
+    pytest.mark.distributed,
+    # Ray leaves one open when it looks for ports.
+    pytest.mark.filterwarnings("ignore:.*unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 MODEL = names.MODEL
 WATCHED_S = 300  # each version may be compared with every champion that comes meanwhile

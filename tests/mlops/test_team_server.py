@@ -13,7 +13,7 @@ from tests.faults.processes import ROOT
 from tests.mlops import foreign
 from tests.mlops.server import ADMIN, PASSWORD, Server, postgresql
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(500)]
 
 READER, READER_PASSWORD = "reader", "another of 20 characters"
 
@@ -77,7 +77,7 @@ def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, c
         version = foreign.register(uri, tmp_path / f"model-{number}", body)
         assert version.version == str(number)
         done = subprocess.run(
-            [sys.executable, *evaluate], cwd=ROOT, capture_output=True, text=True, timeout=100
+            [sys.executable, *evaluate], cwd=ROOT, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout.splitlines()[-1])
