@@ -103,6 +103,10 @@ class EvaluateConfig:
         )
         if self.i3d_sha256 and not self.i3d:
             raise ValueError("--i3d-sha256 belongs to --i3d: give both")
+        if self.promote and self.against and not self.against.endswith(f"@{names.CHAMPION}"):
+            raise ValueError(
+                f"--promote decides against the champion, --against is {self.against}: leave one"
+            )
         if self.until_idle and not self.watch:
             raise ValueError("--until-idle belongs to --watch: give both")
 

@@ -24,6 +24,7 @@ Flow = NDArray[np.float32]
 Source = Callable[[int, NDArray[np.uint8], NDArray[np.uint8]], tuple[Flow, Flow]]
 """(number of a frame, that frame, the next one; uint8 [H,W,3]) -> forward and backward flow."""
 
+_DIS_PIXELS = 16  # OpenCV 5 crashes on some frames with a smaller side
 _FLO_MAGIC = 202021.25  # of Middlebury's format
 
 
@@ -75,12 +76,21 @@ def warp(values: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
 
 
 def dis() -> Source:
-    """Flow by OpenCV's dense inverse search, which needs no weights; the same on every call."""
+    """Flow by OpenCV's dense inverse search, which needs no weights; the same on every call.
+
+    Raises:
+        UserError: when asked about frames that are too small for it.
+    """
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def between(
         _number: int, first: NDArray[np.uint8], second: NDArray[np.uint8]
     ) -> tuple[Flow, Flow]:
+        if min(first.shape[:2]) < _DIS_PIXELS:
+            raise UserError(
+                f"frames of {first.shape[1]}x{first.shape[0]} pixels are too small for optical "
+                f"flow: it wants {_DIS_PIXELS} on each side"
+            )
         a, b = (cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (first, second))
         # Its types know no way to give no flow to begin with.
         forward, backward = (

@@ -159,6 +159,10 @@ def test_a_model_that_fails_is_refused_in_one_line(store, tmp_path, data_set, ca
         (["--frames-per-clip", "50"], "clips of 50 frames were asked for, but video"),
         (["--data", "/nowhere"], "no data set at /nowhere"),
         (["--clips-per-video", "0"], "--clips-per-video is 0: give at least 1"),
+        (["--promote", "--against", "models:/sttn/1"], "--promote decides against the champion"),
+        (["--until-idle"], "--until-idle belongs to --watch: give both"),
+        (["--i3d", "/nowhere.pt"], "I3D weights /nowhere.pt are not there"),
+        (["--confidence", "2"], "--confidence is 2.0: give 0.5 to less than 1"),
         (["--workerz", "2"], "unknown flag --workerz (did you mean '--workers'?)"),
     ],
 )
