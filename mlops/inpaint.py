@@ -86,7 +86,8 @@ def _body(argv: Sequence[str]) -> int:
     say("; ".join(f"{stage} {took:.1f} s" for stage, took in stages.items()))
     if facts.audio:
         kept = "kept" if config.audio and not config.pictures else "left out"
-        say(f"{len(facts.audio)} audio tracks {kept}")
+        tracks = "1 audio track" if len(facts.audio) == 1 else f"{len(facts.audio)} audio tracks"
+        say(f"{tracks} {kept}")
     if config.json:
         what = {"out": str(config.out.absolute()), "model": version.uri, "fps": str(facts.fps)}
         print_json({**what, "frames": frames, "seconds": seconds, "stages": stages})
