@@ -7,7 +7,7 @@ with the registry have in common.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from data_pipeline import lake
 from data_pipeline.door import UserError
@@ -40,16 +40,14 @@ def folder_of(tracking_uri: str, given: str = "") -> str:
     return lake.join(lake.absolute(storage), "leases")
 
 
-@contextmanager
-def evaluating(folder: str, version: Version) -> Iterator[Lease]:
+def evaluating(folder: str, version: Version) -> AbstractContextManager[Lease]:
     """Have a version to evaluate, for the time of the block.
 
     Raises:
         Held: somebody else has it.
     """
     uri = lake.join(folder, f"evaluate-{version.name}-{version.version}")
-    with lease(uri, what=f"the evaluation of {version.uri}", seconds=_LEASE_S) as held:
-        yield held
+    return lease(uri, what=f"the evaluation of {version.uri}", seconds=_LEASE_S)
 
 
 @contextmanager

@@ -60,20 +60,24 @@ def _body(argv: Sequence[str]) -> int:
     if config.watch:
         model, _, _ = registry.parse_uri(config.model)
         DataSet.open(data_uri)  # what is wrong with it is no version's fault
-        work = partial(_watched, config, plan)
+        work = partial(_watched, config, plan, leases)
         count = watcher.watch(uri, model, leases, work, until_idle=config.until_idle)
         say(f"nothing waits any more; {count} versions were evaluated here")
         return 0
     version = registry.resolve(uri, config.model)
     with claims.evaluating(leases, version) as held:
-        decided = _one(config, plan, version, held.check)
+        decided = _one(config, plan, leases, version, held.check)
     if decided is not None:
         promote.refuse(decided, version.uri)
     return 0
 
 
 def _one(
-    config: EvaluateConfig, plan: Plan, version: Version, still_ours: Callable[[], None]
+    config: EvaluateConfig,
+    plan: Plan,
+    leases: str,
+    version: Version,
+    still_ours: Callable[[], None],
 ) -> Decided | None:
     """Evaluate a version, and decide about it if that was asked for."""
     uri = plan.tracking_uri
@@ -84,7 +88,6 @@ def _one(
         _report(evaluation, version, already=already)
         decided = None
         if config.promote:
-            leases = claims.folder_of(uri, config.leases)
             try:
                 decided = promotion.decide(uri, version, config.rule, leases)
             except Outdated as error:
@@ -103,10 +106,14 @@ def _one(
 
 
 def _watched(
-    config: EvaluateConfig, plan: Plan, version: Version, still_ours: Callable[[], None]
+    config: EvaluateConfig,
+    plan: Plan,
+    leases: str,
+    version: Version,
+    still_ours: Callable[[], None],
 ) -> None:
     """`_one` of many: a refusal is said, and ends nothing."""
-    decided = _one(config, plan, version, still_ours)
+    decided = _one(config, plan, leases, version, still_ours)
     if decided is not None and decided.word == names.DECISION_REFUSED:
         say(f"{version.uri} is not promoted: {'; '.join(decided.reasons)}")
 

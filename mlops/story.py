@@ -26,19 +26,6 @@ _CURVES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """The newest decision about a version."""
-
-    word: str
-    """`names.DECISION_PROMOTED` or `DECISION_REFUSED`."""
-    run_id: str
-    who: str
-    before: str
-    """Number of the champion before, `names.NO_VERSION` without one."""
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Drawing:
     """What one clip looks like."""
 
@@ -59,7 +46,8 @@ class Story:
     aliases: tuple[str, ...]
     lineage: Lineage | None
     evaluation: Evaluation | None
-    decided: Decided | None
+    decided: Entry | None
+    """The newest decision about the version."""
     curves: Mapping[str, Mapping[str, Curve]]
     """Title -> label -> (clips, value)."""
     params: Mapping[str, str]
@@ -81,11 +69,12 @@ def story_of(tracking_uri: str, subject: str) -> Story:
     known = tracking.client(tracking_uri)
     run = known.get_run(run_id)
     evaluation = decided = None
+    history = promotion.history(tracking_uri, version.name) if version else ()
     drawings: tuple[Drawing, ...] = ()
     if version and names.EVALUATION_RUN in version.tags:
         evaluation = results.read(tracking_uri, version.tags[names.EVALUATION_RUN])
         drawings = _drawings(tracking_uri, evaluation)
-        decided = _decided(tracking_uri, version)
+        decided = _newest(history, version)
     tags = run.data.tags
     data_uri = evaluation.data_uri if evaluation else tags.get(names.DATA_URI, "")
     digest = evaluation.data_digest if evaluation else tags.get(names.DATA_DIGEST, "")
@@ -100,7 +89,7 @@ def story_of(tracking_uri: str, subject: str) -> Story:
         curves=_curves(tracking_uri, run_id),
         params=run.data.params,
         drawings=drawings,
-        history=promotion.history(tracking_uri, version.name) if version else (),
+        history=history,
         data=_data_facts(data_uri, digest),
     )
 
@@ -139,23 +128,10 @@ def _aliases(uri: str, version: Version | None) -> tuple[str, ...]:
     return tuple(alias for alias, one in carried.items() if one and one.uri == version.uri)
 
 
-def _decided(uri: str, version: Version) -> Decided | None:
-    wanted = {
-        names.KIND: names.KIND_DECISION,
-        names.MODEL_NAME: version.name,
-        names.MODEL_VERSION: version.version,
-    }
-    run_id = tracking.find_run(uri, wanted, finished=True)
-    if run_id is None:
-        return None
-    tags = tracking.client(uri).get_run(run_id).data.tags
-    return Decided(
-        word=tags[names.DECISION],
-        run_id=run_id,
-        who=tags.get("mlflow.user", "unknown"),
-        before=tags[names.DECISION_FROM],
-        reasons=tuple(tags[names.REASONS].splitlines()),
-    )
+def _newest(history: tuple[Entry, ...], version: Version) -> Entry | None:
+    """The newest decision about a version."""
+    about = [entry for entry in history if entry.version == version.version]
+    return about[-1] if about else None
 
 
 def _curves(uri: str, run_id: str) -> dict[str, dict[str, Curve]]:
