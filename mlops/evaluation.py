@@ -147,6 +147,7 @@ def _recorded(
         tracking.log_params(uri, run_id, asdict(plan.protocol))
         with ray_session(plan.workers):
             scored = score(plan.job(version, champion))
+        tracking.patient()
         say(f"models at work {scored.busy:.0%} of the time")
         still_ours()
         _log(uri, run_id, plan.protocol, scored, identity)

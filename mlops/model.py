@@ -15,6 +15,7 @@ from typing import Any, final
 import mlflow.models
 import mlflow.pyfunc
 import numpy as np
+import torch
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class LoadedModel:
         params = signature.params.params if signature and signature.params else ()
         known = {one.name for one in params}
         self._knows_official = "reference" in known
+        self._knows_bfloat16 = "bfloat16" in known
         self.crops = self._stream is not None and {"crop_width", "crop_height"} <= known
         """Whether it can work on the part of a large frame around the holes."""
 
@@ -67,7 +69,7 @@ class LoadedModel:
     def stream(
         self, pairs: Iterable[tuple[Frames, Frames]], crop: tuple[int, int] | None = None
     ) -> Iterator[Frames]:
-        """Fill a video frame by frame in bounded memory.
+        """Fill a video frame by frame in bounded memory; on a GPU in bfloat16 if the model can.
 
         Args:
             pairs: frame uint8 [H,W,3] and mask uint8 [H,W], in order.
@@ -90,7 +92,11 @@ class LoadedModel:
                 shapes.append(frame.shape)
                 yield frame, mask
 
-        params = {"crop_width": crop[0], "crop_height": crop[1]} if crop else None
+        params: dict[str, object] = {}
+        if crop:
+            params = {"crop_width": crop[0], "crop_height": crop[1]}
+        if self._knows_bfloat16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+            params["bfloat16"] = True
         answers = self._stream(noted(), params) if params else self._stream(noted())
         for filled in answers:
             yield self._checked(filled, shapes.popleft())

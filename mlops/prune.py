@@ -24,22 +24,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str]) -> int:
     config = parse(PruneConfig, argv, prog="prune", description=str(__doc__))
     uri = tracking.absolute_uri(config.tracking_uri)
-    gone = []
+    gone, kept = [], []
     # Nobody moves an alias to what is being deleted.
     with claims.deciding(claims.folder_of(uri, config.leases), config.model):
         known = registry.versions(uri, config.model)
         reasons = staying(known, registry.aliases(uri, config.model), config.keep)
         for version in known:
-            reason = reasons.get(version.version)
-            if reason is None:
-                gone.append(version.version)
-                if not config.dry_run:
-                    registry.delete(uri, version)
-            word = "would be deleted" if config.dry_run else "deleted"
-            say(f"{version.uri}: {'stays, ' + reason if reason else word}")
+            reason = reasons.get(version.version) or _shared(uri, version)
+            if reason:
+                kept.append(version.version)
+                say(f"{version.uri}: stays, {reason}")
+                continue
+            gone.append(version.version)
+            if config.dry_run:
+                say(f"{version.uri}: would be deleted")
+                continue
+            left = registry.delete(uri, version)
+            say(f"{version.uri}: deleted" + (f", but its files stay: {left}" if left else ""))
     if config.json:
-        print_json({"deleted": gone, "kept": list(reasons), "dry_run": config.dry_run})
+        print_json({"deleted": gone, "kept": kept, "dry_run": config.dry_run})
     return 0
+
+
+def _shared(uri: str, version: Version) -> str:
+    """Why a version stays whose files others need too, "" when nobody does."""
+    others = registry.sharers(uri, version)
+    return f"its files are those of {', '.join(others)} too" if others else ""
 
 
 def staying(versions: Sequence[Version], aliases: dict[str, str], newest: int) -> dict[str, str]:

@@ -20,6 +20,7 @@ from mlops import names
 from mlops.tracking import absolute_uri, client, local_store_ready, store_exists
 
 _MOST_VERSIONS = 1000  # looked at
+_LOGGED = "models:/m-"  # begin of the source of a version that was registered from a logged model
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter: alias not found
 
 
@@ -146,15 +147,41 @@ def aliases(tracking_uri: str, name: str) -> dict[str, str]:
     return {alias: str(number) for alias, number in model.aliases.items()}
 
 
-def delete(tracking_uri: str, version: Version) -> None:
+def sharers(tracking_uri: str, version: Version) -> list[str]:
+    """URIs of the other versions, of any model, whose files are those of this version.
+
+    `copy_model_version` copies no file: the copy's source is the version it was made of.
+    """
+    known = client(tracking_uri)
+    found: list[str] = []
+    sources = [version.source, version.uri]
+    while sources:
+        query = f"source_path = '{sources.pop()}'"
+        for other in map(_version, known.search_model_versions(query, max_results=_MOST_VERSIONS)):
+            if other.uri != version.uri and other.uri not in found:
+                found.append(other.uri)
+                sources.append(other.uri)  # of a copy there may be copies
+    return sorted(found)
+
+
+def delete(tracking_uri: str, version: Version) -> str:
     """Delete a version, and the logged model behind it with its files.
 
-    MLflow marks the logged model as deleted; `mlflow gc` takes its files away.
+    MLflow marks the logged model as deleted; `mlflow gc` takes its files away. Nobody else may
+    need them: `sharers`.
+
+    Returns:
+        Why the files stay, "" when they go: who may delete a version may not be allowed to delete
+        a logged model.
     """
     known = client(tracking_uri)
     known.delete_model_version(version.name, version.version)
-    if version.source.startswith("models:/m-"):
-        known.delete_logged_model(version.source.removeprefix("models:/"))
+    if version.source.startswith(_LOGGED):
+        try:
+            known.delete_logged_model(version.source.removeprefix("models:/"))
+        except MlflowException as error:
+            return f"MLflow does not let go of {version.source} ({str(error).splitlines()[0]})"
+    return ""
 
 
 def pending(tracking_uri: str, name: str) -> list[Version]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -39,12 +40,20 @@ def absolute_uri(uri: str) -> str:
     """The tracking URI with an absolute path (Ray workers run in other directories).
 
     Raises:
-        UserError: neither an SQL database nor a server.
+        UserError: neither an SQL database nor a server, or it holds a password: the URI is kept
+            with the config of each run, for all to read.
     """
     if uri.startswith(_SQLITE):
         path = Path(uri.removeprefix(_SQLITE))
         return f"{_SQLITE}{path.absolute()}"
     if uri.startswith(_SERVER_SCHEMES):
+        if urlsplit(uri).password is not None:
+            web = uri.startswith("http")
+            variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            raise UserError(
+                "the tracking URI holds a password, and is stored with each run: take it out of "
+                f"the URI and set {variables if web else 'PGPASSWORD, or a password file,'} instead"
+            )
         return uri
     raise UserError(
         f"tracking URI {uri!r}: give sqlite:////absolute/path/mlflow.db, "
@@ -216,6 +225,13 @@ def impatient() -> None:
     """Have MLflow's client give up after seconds instead of minutes, unless the user has said."""
     for name, value in _IMPATIENT.items():
         os.environ.setdefault(name, value)
+
+
+def patient() -> None:
+    """Have it wait for minutes again: what is to be recorded now took long to find out."""
+    for name, value in _IMPATIENT.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
 
 
 def log_params(uri: str, run_id: str, params: Mapping[str, object]) -> None:

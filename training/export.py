@@ -96,7 +96,8 @@ def export(
         }
         data_set = DataSet.open(str(config.data))
         size = data_set.width, data_set.height
-        with model_folder(averaged, config.generator, *size) as (folder, code):
+        licence = distribution(_PROJECT).metadata["License-Expression"]
+        with model_folder(averaged, config.generator, *size, licence) as (folder, code):
             found = registry.register(
                 tracking_uri,
                 name=model,
@@ -120,7 +121,7 @@ def export(
 
 @contextmanager
 def model_folder(
-    weights: dict[str, Tensor], shape: GeneratorConfig, width: int, height: int
+    weights: dict[str, Tensor], shape: GeneratorConfig, width: int, height: int, licence: str
 ) -> Iterator[tuple[Path, str]]:
     """A complete MLflow model folder, and the digest of the code in it, for a while.
 
@@ -129,6 +130,7 @@ def model_folder(
         shape: of the generator.
         width: of the frames it learnt from, pixels.
         height: likewise.
+        licence: of the weights; that of the code beside them is in the file LICENSE.
     """
     with tempfile.TemporaryDirectory(prefix="sttn-export-") as name:
         scratch = Path(name)
@@ -141,8 +143,6 @@ def model_folder(
             f"from {package.name}.served import Inpainter\n\n"
             "mlflow.models.set_model(Inpainter())\n"
         )
-        ours = distribution(_PROJECT)
-        licence = {"licence": ours.metadata["License-Expression"]}
         with _importable(scratch):
             mlflow.pyfunc.save_model(
                 path=scratch / "model",
@@ -154,9 +154,10 @@ def model_folder(
                 pip_requirements=[
                     f"{one}=={version(one)}" for one in ("mlflow", "numpy", "safetensors", "torch")
                 ],
-                metadata={"width": width, "height": height, **licence},
+                metadata={"width": width, "height": height, "licence": licence},
             )
-        (scratch / "model" / "LICENSE").write_text(ours.read_text("licenses/LICENSE") or "")
+        ours = distribution(_PROJECT).read_text("licenses/LICENSE")
+        (scratch / "model" / "LICENSE").write_text(ours or "")
         yield scratch / "model", digest
 
 

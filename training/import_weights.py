@@ -43,6 +43,8 @@ class ImportConfig:
     """Name of the registered model."""
     origin: str = ""
     """Where the file came from, in words or as an address; default: the file's name."""
+    licence: str = "not stated"
+    """Of the weights, as their authors give them: an SPDX name, or words."""
     masked_attention: bool = False
     """Leave patches that lie mostly in the hole out of the keys; the weights learnt without it."""
     tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -80,7 +82,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
         kind=names.KIND_IMPORT,
         tags={names.ORIGIN: origin, **identity},
     )
-    with model_folder(weights, shape, _WIDTH, _HEIGHT) as (folder, code):
+    with model_folder(weights, shape, _WIDTH, _HEIGHT, config.licence) as (folder, code):
         version = registry.register(
             tracking_uri,
             name=config.name,

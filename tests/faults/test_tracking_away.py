@@ -1,16 +1,21 @@
 """A real MLflow server: slow, failing, dead in the middle of a run, and back."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import finish
+from tests.faults.processes import ROOT, finish
 from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
+from tests.mlops import foreign
 from tests.mlops.server import Server
+from tests.tiny import shard_tiny, write_videos
 
 pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
 
@@ -64,3 +69,30 @@ def test_without_mlflow_a_run_does_not_begin_and_says_so(place):
     assert err.count("\n") == 1
     assert time.monotonic() - began < 60
     assert not Path(place.storage, "never", "run.json").exists()
+
+
+@pytest.mark.long
+def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path):
+    """MLflow is killed while the model works, and is back only after it is done."""
+    at_work = tmp_path / "at-work"
+    body = f"__import__('pathlib').Path({str(at_work)!r}).touch()\n        {foreign.GREY}"
+    foreign.register(server.uri, tmp_path / "model", body)
+    data = shard_tiny(tmp_path / "tiny" / "v1", write_videos(tmp_path / "videos", [12])).uri
+    process = subprocess.Popen(
+        [
+            sys.executable, "mlops/evaluate.py", "--tracking-uri", server.uri, "--data", data,
+            "--leases", tmp_path / "leases", "--workers", "1",
+        ],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not at_work.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    server.kill()
+    time.sleep(15)
+    assert process.poll() is None
+    server.start()
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert "models:/sttn/1 is evaluated" in out

@@ -45,6 +45,34 @@ def test_aliases_protected_and_newest_stay_and_the_rest_goes(store, versions, ca
     assert foreign.load("models:/sttn@champion") is not None
 
 
+def test_what_was_copied_stays_for_its_copies(store, versions, capsys):
+    """MLflow copies no files; of a copy there may be a copy."""
+    known = tracking.client(store)
+    known.copy_model_version(versions[0].uri, "production")
+    known.copy_model_version("models:/production/1", "archive")
+    known.create_registered_model("again")
+    known.create_model_version("again", versions[4].source)
+    assert run(store, "--keep", "1") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("models:/sttn/1: stays, its files are those of models:/archive/1")
+    assert "models:/production/1 too" in out[0]
+    assert out[4] == "models:/sttn/5: stays, its files are those of models:/again/1 too"
+    assert numbers(store) == ["1", "2", "3", "5", "6"]
+    assert foreign.load("models:/archive/1") is not None
+
+
+def test_files_that_may_not_be_deleted_are_named(store, versions, monkeypatch, capsys):
+    def forbidden(*_):
+        raise MlflowException("Permission denied")
+
+    monkeypatch.setattr("mlflow.MlflowClient.delete_logged_model", forbidden)
+    assert run(store, "--keep", "5") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("models:/sttn/1: deleted, but its files stay: MLflow does not let go")
+    assert "(Permission denied)" in out[0]
+    assert numbers(store) == [one.version for one in versions[1:]]
+
+
 def test_a_dry_run_deletes_nothing(store, versions, capsys):
     assert run(store, "--keep", "2", "--dry-run") == 0
     assert "models:/sttn/1: would be deleted" in capsys.readouterr().out

@@ -41,7 +41,8 @@ def run(capsys, *argv):
 
 def test_a_file_is_registered_once_and_its_version_inpaints(files, tracking_uri, capsys):
     command = (files / "sttn.pth", "--name", "sttn", "--tracking-uri", tracking_uri, "--json")
-    code, line, _ = run(capsys, *command, "--origin", "the authors' page")
+    terms = ("--origin", "the authors' page", "--licence", "CC-BY-NC-4.0")
+    code, line, _ = run(capsys, *command, *terms)
     assert code == 0
     told = json.loads(line)
     assert told["model"] == "models:/sttn/1"
@@ -60,6 +61,9 @@ def test_a_file_is_registered_once_and_its_version_inpaints(files, tracking_uri,
     masks = np.zeros((1, 240, 432), np.uint8)
     masks[:, 100:140, 200:260] = 1
     filled = model.predict({"frames": frames, "masks": masks})
+    assert model.metadata.metadata["licence"] == "CC-BY-NC-4.0"
+    other = mlflow.models.get_model_info(masked["model"])
+    assert other.metadata["licence"] == "not stated"
     assert filled.shape == frames.shape
     assert (filled[masks == 0] == 100).all()
     assert (filled[masks == 1] != 100).any()

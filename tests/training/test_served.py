@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 def folder_of(masked_attention=False):
     """The model folder of the small generator and the digest of its code."""
     shape = GeneratorConfig(channels=8, blocks=2, grids=GRIDS, masked_attention=masked_attention)
-    with export.model_folder(small_generator(seed=1).state_dict(), shape, SIDE, SIDE) as made:
+    with export.model_folder(
+        small_generator(seed=1).state_dict(), shape, SIDE, SIDE, "MIT"
+    ) as made:
         yield made
 
 
@@ -35,11 +38,12 @@ def load(folder, given, scratch):
     """Run `loads_alone.py` in a process of its own; returns (what it said, arrays)."""
     np.savez(scratch / "given.npz", **given)
     done = subprocess.run(
-        [sys.executable, SCRIPT, folder, scratch / "given.npz", scratch / "result.npz"],
+        [sys.executable, "-S", SCRIPT, folder, scratch / "given.npz", scratch / "result.npz"],
         cwd=scratch,
         env={
             **os.environ,
             "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": sysconfig.get_path("purelib"),
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "OMP_NUM_THREADS": "1",
         },
@@ -105,6 +109,9 @@ def test_the_official_ways_a_crop_and_any_size_can_be_asked_for(loaded, given):
     _, found = loaded
     difference = found["predicted"].astype(int) - found["as_reference"]
     assert 0 < abs(difference).max() <= 2
+    rounded = found["in_bfloat16"].astype(int) - found["predicted"]
+    assert 0 < abs(rounded).max() <= 8  # noise, filled by weights that learnt nothing
+    assert abs(rounded[given["masks"] != 0]).mean() < 1.5
     assert found["another_size"].shape == (FRAMES, SIDE, SIDE - 4, 3)
     known = given["masks"] == 0
     assert np.array_equal(found["cropped"][known], given["frames"][known])
@@ -160,7 +167,7 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
             "patch_sizes": [],
         }
     described = yaml.safe_load((folder / "MLmodel").read_text())
-    assert described["metadata"] == {"width": SIDE, "height": SIDE, "licence": "Apache-2.0"}
+    assert described["metadata"] == {"width": SIDE, "height": SIDE, "licence": "MIT"}
     assert (folder / "LICENSE").read_text().split() == (ROOT / "LICENSE").read_text().split()
     inputs = {
         one["name"]: one["tensor-spec"] for one in json.loads(described["signature"]["inputs"])
