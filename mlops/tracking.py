@@ -33,6 +33,7 @@ _LONGEST_PARAM = 6000  # characters, MLflow's limit for the value of one paramet
 _PARAMS_PER_BATCH = 100  # MLflow's limit
 _METRICS_PER_BATCH = 1000  # likewise
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_in_a_hurry: set[str] = set()  # names of variables that this process has set, not its user
 _DIGEST_CHARACTERS = 32  # MLflow allows 36; the full digest is a tag of the run
 
 
@@ -224,14 +225,15 @@ def answers(uri: str) -> str:
 def impatient() -> None:
     """Have MLflow's client give up after seconds instead of minutes, unless the user has said."""
     for name, value in _IMPATIENT.items():
-        os.environ.setdefault(name, value)
+        if name not in os.environ:
+            os.environ[name] = value
+            _in_a_hurry.add(name)
 
 
 def patient() -> None:
     """Have it wait for minutes again: what is to be recorded now took long to find out."""
-    for name, value in _IMPATIENT.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]
+    while _in_a_hurry:
+        os.environ.pop(_in_a_hurry.pop(), None)
 
 
 def log_params(uri: str, run_id: str, params: Mapping[str, object]) -> None:

@@ -77,11 +77,12 @@ def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path)
     at_work = tmp_path / "at-work"
     body = f"__import__('pathlib').Path({str(at_work)!r}).touch()\n        {foreign.GREY}"
     foreign.register(server.uri, tmp_path / "model", body)
-    data = shard_tiny(tmp_path / "tiny" / "v1", write_videos(tmp_path / "videos", [12])).uri
+    data = shard_tiny(tmp_path / "tiny" / "v1", write_videos(tmp_path / "videos", [12, 12])).uri
     process = subprocess.Popen(
         [
             sys.executable, "mlops/evaluate.py", "--tracking-uri", server.uri, "--data", data,
             "--leases", tmp_path / "leases", "--workers", "1",
+            "--clips-per-video", "1", "--frames-per-clip", "4",
         ],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONSAFEPATH": "1"},
@@ -91,7 +92,7 @@ def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path)
         time.sleep(0.01)
     server.kill()
     time.sleep(15)
-    assert process.poll() is None
+    assert process.poll() is None, process.stderr.read()
     server.start()
     code, out, err = finish(process)
     assert code == 0, err
