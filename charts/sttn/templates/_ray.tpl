@@ -1,0 +1,136 @@
+{{/* One RayCluster, standing or of a job. */}}
+
+{{/* A pod of Ray: (dict "root" $ "component" "ray-workers" "group" .Values.workers "account" "…"
+     "token" false). With `token` its volumes have one for the API server, which the Ray container,
+     where users' code runs, does not mount. The Ray container must be the first. */}}
+{{- define "sttn.ray.pod" -}}
+{{- $root := .root -}}
+{{- $group := .group -}}
+metadata:
+  labels: {{- include "sttn.selector" . | nindent 4 }}
+spec:
+  serviceAccountName: {{ .account }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ $group.terminationGracePeriodSeconds | default 60 }}
+  securityContext: {{- include "sttn.podSecurity" $root | nindent 4 }}
+  {{- with $root.Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- with include "sttn.placement" $group | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with $group.spreadOver }}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels: {{- include "sttn.selector" $ | nindent 10 }}
+  {{- end }}
+  containers:
+    - name: ray
+      image: {{ include "sttn.image" $root }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      securityContext: {{- include "sttn.containerSecurity" $root | nindent 8 }}
+      env:
+        {{- include "sttn.scratchEnv" $root | nindent 8 }}
+        {{- include "sttn.doorEnv" $root | nindent 8 }}
+        - name: RAY_USAGE_STATS_ENABLED
+          value: "0"
+        {{- with concat ($group.extraEnv | default list) $root.Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      resources: {{- include "sttn.resources" $group | nindent 8 }}
+      volumeMounts:
+        - {name: scratch, mountPath: /tmp}
+        {{- if $group.sharedMemory }}
+        - {name: shared-memory, mountPath: /dev/shm}
+        {{- end }}
+        {{- if $root.Values.store.existingClaim }}
+        - {name: lake, mountPath: /lake}
+        {{- end }}
+        {{- with $root.Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: scratch
+      emptyDir:
+        sizeLimit: {{ $group.scratch }}
+    {{- if $group.sharedMemory }}
+    - name: shared-memory
+      emptyDir:
+        medium: Memory
+        sizeLimit: {{ $group.sharedMemory }}
+    {{- end }}
+    {{- with $root.Values.store.existingClaim }}
+    - name: lake
+      persistentVolumeClaim:
+        claimName: {{ . }}
+    {{- end }}
+    {{- if .token }}
+    - name: api-server
+      projected:
+        sources:
+          - serviceAccountToken: {path: token, expirationSeconds: 3607}
+          - configMap:
+              name: kube-root-ca.crt
+              items: [{key: ca.crt, path: ca.crt}]
+          - downwardAPI:
+              items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+    {{- end }}
+    {{- with $root.Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* A group of workers: (dict "root" $ "name" "workers" "group" .Values.workers "least" 1 "first" 1
+     "most" 1). */}}
+{{- define "sttn.ray.group" -}}
+groupName: {{ .name }}
+replicas: {{ .first }}
+minReplicas: {{ .least }}
+maxReplicas: {{ .most }}
+rayStartParams: {}
+template:
+  {{- $account := printf "%s-ray" (include "sttn.name" .root) }}
+  {{- include "sttn.ray.pod" (dict "root" .root "component" (printf "ray-%s" .name) "group" .group "account" $account "token" false) | nindent 2 }}
+{{- end -}}
+
+{{/* spec of a RayCluster: (dict "root" $ "groups" (list …as sttn.ray.group without root…)
+     "autoscaling" false). */}}
+{{- define "sttn.ray.spec" -}}
+{{- $root := .root -}}
+{{- $account := printf "%s-%s" (include "sttn.name" $root) (ternary "head" "ray" .autoscaling) -}}
+rayVersion: {{ $root.Values.ray.version | quote }}
+authOptions:
+  mode: {{ $root.Values.ray.auth.mode }}
+  {{- with $root.Values.ray.auth.existingSecret }}
+  secretName: {{ . }}
+  {{- end }}
+{{- if .autoscaling }}
+enableInTreeAutoscaling: true
+autoscalerOptions:
+  version: v2
+  idleTimeoutSeconds: {{ $root.Values.cluster.autoscaling.idleSeconds }}
+  securityContext: {{- include "sttn.containerSecurity" $root | nindent 4 }}
+  resources:
+    requests: {cpu: 500m, memory: 512Mi}
+    limits: {cpu: 500m, memory: 512Mi}
+  volumeMounts:
+    - {name: api-server, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end }}
+headGroupSpec:
+  serviceType: ClusterIP
+  rayStartParams:
+    num-cpus: "0"
+  template:
+    {{- include "sttn.ray.pod" (dict "root" $root "component" "ray-head" "group" $root.Values.head "account" $account "token" .autoscaling) | nindent 4 }}
+workerGroupSpecs:
+  {{- range .groups }}
+  -{{ include "sttn.ray.group" (merge (dict "root" $root) .) | nindent 4 | trimPrefix "\n   " }}
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,170 @@
+"""What values do, and which are refused."""
+
+import re
+
+import helm_python
+import pytest
+import yaml
+
+from tests.charts.rendering import CHART, NOTES, files, objects, of_kind, pods, value_set
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"workres": {}}, ["workres"]),
+        ({"workers": {"gpu": 1}}, ["/workers", "gpu"]),
+        ({"workers": {"memory": "64GB"}}, ["/workers/memory", "64GB"]),
+        ({"workers": {"memory": 64}}, ["/workers/memory", "want string"]),
+        ({"workers": {"cpu": "8 cores"}}, ["/workers/cpu"]),
+        ({"jobs": {"train": {"deadlineSeconds": "2h"}}}, ["/jobs/train/deadlineSeconds"]),
+        ({"jobs": {"tarin": {}}}, ["tarin"]),
+        ({"image": {"digest": "0123"}}, ["/image/digest"]),
+        ({"image": {"pullPolicy": "always"}}, ["/image/pullPolicy"]),
+        ({"store": {"data": "lake/v1"}}, ["/store/data"]),
+        ({"store": {"endpoint": "https://key:secret@store.example"}}, ["/store/endpoint"]),
+        ({"ray": {"version": "latest"}}, ["/ray/version"]),
+        ({"mlflow": {"allowedHosts": ["https://mlflow.example"]}}, ["/mlflow/allowedHosts/0"]),
+        ({"mlflow": {"enabled": False}}, ["mlflow.uri is missing", "address of a server"]),
+    ],
+)
+def test_a_typo_or_a_wrong_unit_is_refused_and_named(values, words):
+    with pytest.raises(helm_python.HelmError) as found:
+        files(values)
+    for word in words:
+        assert word in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "risk"),
+    [
+        ({"ray": {"auth": {"mode": "disabled"}}}, "anybodyWhoReachesRayRunsCode"),
+        ({"mlflow": {"auth": {"enabled": False}}}, "anybodyWhoReachesMlflowChangesTheRegistry"),
+        ({"networkPolicy": {"enabled": False}}, "everyPodReachesRayAndMlflow"),
+    ],
+)
+def test_a_protection_goes_only_with_the_name_of_the_risk(values, risk):
+    with pytest.raises(helm_python.HelmError, match=f"set risks.{risk}: true"):
+        files(values)
+    made = files({**values, "risks": {risk: True}})
+    assert f"RISK TAKEN: {risk}" in made[NOTES]
+
+
+def test_a_release_name_too_long_for_kuberay_is_refused():
+    with pytest.raises(helm_python.HelmError, match="has 31 characters"):
+        files({}, name="a" * 31)
+    assert of_kind(objects({}, name="a" * 30), "RayCluster")
+
+
+def test_an_image_by_digest_is_used_and_recorded():
+    for name, pod in pods(objects(value_set("gpu-team"))):
+        image = pod["containers"][0]["image"]
+        assert image.startswith("registry.example/sttn@sha256:"), name
+        known = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert known.get("STTN_IMAGE", image) == image
+
+
+def test_gpus_bring_their_limit_and_the_toleration_of_their_taint():
+    workers = dict(pods(objects(value_set("gpu-team"))))["cluster workers"]
+    limits = workers["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "8"
+    assert limits["vpc.amazonaws.com/efa"] == "32"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in workers[
+        "tolerations"
+    ]
+    small = dict(pods(objects(value_set("laptop"))))["cluster workers"]
+    assert "nvidia.com/gpu" not in small["containers"][0]["resources"]["limits"]
+    assert "tolerations" not in small
+
+
+def test_shared_memory_is_a_volume_of_memory_within_the_pods():
+    workers = dict(pods(objects({})))["train workers"]
+    (volume,) = (one for one in workers["volumes"] if one["name"] == "shared-memory")
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
+    mounts = workers["containers"][0]["volumeMounts"]
+    assert {"name": "shared-memory", "mountPath": "/dev/shm"} in mounts
+
+
+def test_a_queue_of_kueue_is_a_label_of_each_job():
+    for job in of_kind(objects({"queue": "video"}), "RayJob"):
+        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "video"
+
+
+def test_the_number_of_workers_bounds_a_cluster_that_does_not_scale():
+    (cluster,) = of_kind(objects({"workers": {"replicas": 3}}), "RayCluster")
+    sizes = [
+        (one["minReplicas"], one["replicas"], one["maxReplicas"])
+        for one in cluster["spec"]["workerGroupSpecs"]
+    ]
+    assert sizes == [(3, 3, 3), (0, 0, 0)]
+    assert "enableInTreeAutoscaling" not in cluster["spec"]
+    (cluster,) = of_kind(objects({"cluster": {"autoscaling": {"enabled": True}}}), "RayCluster")
+    assert cluster["spec"]["workerGroupSpecs"][0]["maxReplicas"] == 8
+    assert cluster["spec"]["enableInTreeAutoscaling"] is True
+
+
+def test_without_mlflow_of_its_own_there_is_none_and_pods_know_the_other():
+    made = objects(value_set("external-mlflow"))
+    assert of_kind(made, "Deployment") == of_kind(made, "PersistentVolumeClaim") == []
+    for _, pod in pods(made):
+        known = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert known["MLFLOW_TRACKING_URI"] == "https://mlflow.example"
+
+
+def test_with_postgresql_and_s3_mlflow_needs_no_volume():
+    made = objects(value_set("gpu-team"))
+    assert of_kind(made, "PersistentVolumeClaim") == []
+    (claim,) = of_kind(objects({}), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_two_servers_of_mlflow_never_write_one_database():
+    (server,) = of_kind(objects({}), "Deployment")
+    assert server["spec"]["strategy"] == {"type": "Recreate"}
+    assert server["spec"]["replicas"] == 1
+    (migration,) = server["spec"]["template"]["spec"]["initContainers"]
+    assert migration["command"][:3] == ["mlflow", "db", "upgrade"]
+
+
+def test_monitors_are_there_when_asked_for():
+    made = objects({"podMonitors": {"enabled": True, "labels": {"release": "prometheus"}}})
+    (monitor,) = of_kind(made, "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert of_kind(objects({}), "PodMonitor") == []
+
+
+def test_every_value_is_explained_above_it():
+    """Above the key, once: the groups of workers have the same."""
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    key = re.compile(r"\s*([A-Za-z]+):")
+    found = [(lines[i - 1].lstrip(), key.match(line)) for i, line in enumerate(lines)]
+    explained = {match[1] for above, match in found if match and above.startswith("#")}
+    of_kubernetes = {"to", "ports", "cidr", "except"}  # in a rule of a NetworkPolicy
+    assert {match[1] for _, match in found if match} - explained - of_kubernetes == set()
+
+
+def test_the_schema_knows_every_value_and_no_other():
+    """What the schema lists are the values, at every depth."""
+
+    def names(values, schema, known):
+        schema = known[schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+        if not isinstance(values, dict) or "properties" not in schema:
+            return
+        # Both groups of workers share a definition: one has GPUs.
+        only = {"global", "gpus", "gpuResource"}
+        assert set(values) - only == set(schema["properties"]) - only
+        for name in values:
+            names(values[name], schema["properties"][name], known)
+
+    with helm_python.Chart.load(str(CHART)) as chart:
+        schema = chart.schema
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    names(values, schema, schema["$defs"])
+
+
+def test_the_notes_say_what_to_type_next():
+    notes = files({})[NOTES]
+    assert "ray job submit --address http://127.0.0.1:8265" in notes
+    assert "get secret sttn -o jsonpath='{.data.auth_token}'" in notes
+    assert "port-forward svc/sttn-mlflow 5000" in notes
+    assert "keeps the volume of MLflow" in notes
