@@ -15,7 +15,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 README_COMMANDS = sorted(set(re.findall(r"`python ([^`]+)`", README)))
 DEMO_COMMANDS = re.findall(
-    r"^\t\$\(BIN\)/python ((?:data_pipeline|training|mlops)/.*)$", MAKEFILE, re.M
+    r"^\t\$\(BIN\)/python ((?:data_pipeline|training|mlops|k8s)/.*)$", MAKEFILE, re.M
 )
 
 
@@ -53,4 +53,4 @@ def test_the_demo_runs_five_doors_and_prints_each():
 def test_a_command_that_is_not_there_would_be_found(capsys):
     assert "--no-such-flag" not in known_flags(door("training/run.py"), ["demo"], capsys)
     with pytest.raises(UserError):
-        importlib.import_module("training.run")._preset(["dmeo"])
+        importlib.import_module("training.invocation").invocation(["dmeo"])

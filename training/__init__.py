@@ -6,6 +6,7 @@
 | `export.py` | door: any checkpoint becomes a registered version |
 | `import_weights.py` | door: a file of official weights becomes a registered version |
 | `config.py`, `presets.py` | what a run is made of; complete runs by name |
+| `invocation.py` | what a command line asks for: a preset, deviations, how to go about it |
 | `config_json.py` | how a config is written down, in this schema and earlier ones |
 | `launch.py` | what the driver does: open the run, start workers, register |
 | `record.py` | what is written down when a run begins, and refuses another under its name |

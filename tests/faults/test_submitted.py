@@ -1,88 +1,21 @@
 """The train door as a job of a Ray cluster that wants a token: what a user types, word for word."""
 
 import json
-import os
 import secrets
 import shutil
 import subprocess
-import sys
-import tempfile
-import urllib.request
-from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import ROOT, descendants, finish, free_port, kill
+from tests.faults.head import started
+from tests.faults.processes import ROOT, finish
 from tests.faults.training import made, wait_until
 
 pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
 
 CLIPS = 8
 NOT_SENT = ".venv", ".git", "demo", "mlruns"
-BIN = Path(sys.executable).parent
 VARIABLES = {"data": "STTN_DATA", "storage": "STTN_STORAGE", "tracking_uri": "MLFLOW_TRACKING_URI"}
-
-
-class Head:
-    """A Ray head in processes of its own, and a checkout to submit from."""
-
-    def __init__(self, folder, checkout):
-        self.checkout, self.folder = checkout, Path(folder)
-        self.port, gcs = free_port(), free_port()
-        self.environment = {
-            # What a shell of a user has: nothing of this test's.
-            **{name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ},
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(16),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        command = [
-            "ray", "start", "--head", "--block", "--port", gcs, "--num-cpus", 2,
-            "--dashboard-host", "127.0.0.1", "--dashboard-port", self.port,
-            "--dashboard-agent-listen-port", free_port(), "--node-ip-address", "127.0.0.1",
-            "--ray-client-server-port", free_port(),
-            "--object-store-memory", 200 * 2**20, "--temp-dir", folder,
-        ]  # fmt: skip
-        self._process = subprocess.Popen(
-            [str(word) for word in command],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def answers(self):
-        """The job server is there; it says so only to who has the token."""
-        token = f"Bearer {self.environment['RAY_AUTH_TOKEN']}"
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/version", headers={"Authorization": token}
-        )
-        try:
-            with urllib.request.urlopen(asked, timeout=5):
-                return True
-        except OSError:
-            return False
-
-    def ray_job(self, *words, seconds=200, **environment):
-        """`ray job …` as typed: exit code and everything it printed."""
-        command = ["ray", "job", words[0], "--address", f"http://127.0.0.1:{self.port}", *words[1:]]
-        done = subprocess.run(
-            command,
-            cwd=self.checkout,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-    def close(self):
-        """SIGTERM would drain the node for half a minute."""
-        below = descendants(self._process.pid)
-        kill([self._process.pid, *(pid for pid, _ in below)])
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +42,8 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def head(checkout):
-    # Paths of sockets, which lie below, must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = Head(folder, checkout)
-        try:
-            wait_until(head.answers, 120)
-            yield head
-        finally:
-            head.close()
+    with started(checkout) as head:
+        yield head
 
 
 def test_a_submitted_run_is_the_run_that_the_door_does(place, head):

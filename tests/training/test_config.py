@@ -149,7 +149,7 @@ def test_every_field_is_marked_learnt_or_operational(kind):
         assert nested or isinstance(field.metadata.get("learnt"), bool), field.name
 
 
-@pytest.mark.parametrize("file", ["config.py", "run.py", "export.py", "import_weights.py"])
+@pytest.mark.parametrize("file", ["config.py", "invocation.py", "export.py", "import_weights.py"])
 def test_every_field_has_a_line_that_says_what_it_is(file):
     tree = ast.parse((Path(module.__file__).parent / file).read_text())
     fields = 0

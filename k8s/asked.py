@@ -1,0 +1,96 @@
+"""What is asked of a job: checked here, before a cluster is bothered, and named by what it does.
+
+The name is a function of what the job works on, so that the same submission is the same job.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from data_pipeline.config import Command, ShardConfig
+from data_pipeline.door import UserError, parse
+from mlops.config import EvaluateConfig
+from training.invocation import invocation
+
+LONGEST = 47  # characters of a RayJob's name that KubeRay takes
+_ON_CLUSTER = ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI")
+_INSTALLED = {"shard": "sttn-data", "train": "sttn-train", "evaluate": "sttn-evaluate"}
+_IN_CHECKOUT = {
+    "shard": "python data_pipeline/run.py",
+    "train": "python training/run.py",
+    "evaluate": "python mlops/evaluate.py",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One job."""
+
+    name: str
+    """Lower case letters, digits and hyphens."""
+    entrypoint: str
+    """For a shell."""
+
+
+def asked(kind: str, preset: str, flags: Sequence[str], *, checkout: bool = False) -> Asked:
+    """The job that a command line asks for.
+
+    Args:
+        kind: shard, train or evaluate.
+        preset: of training; "" = its default.
+        flags: of the door.
+        checkout: it runs in a checkout of this project instead of an installation.
+
+    Raises:
+        UserError: the door would not take the flags, or the name is too long.
+    """
+    words = [*(["shard"] if kind == "shard" else []), *([preset] if preset else []), *flags]
+    with _on_cluster():
+        works_on = _works_on(kind, words)
+    name = _named(kind, works_on)
+    door = (_IN_CHECKOUT if checkout else _INSTALLED)[kind]
+    return Asked(name, f"{door} {shlex.join(words)}".strip())
+
+
+def _works_on(kind: str, words: Sequence[str]) -> str:
+    """What makes two jobs of a kind the same one: the run, the data set, the version."""
+    if kind == "train":
+        return invocation(words)[1].config.name
+    if kind == "shard":
+        config = parse(Command, words, prog="data_pipeline/run.py", description="")
+        assert isinstance(config, ShardConfig)
+        return "-".join(config.output.rstrip("/").split("/")[-2:])
+    evaluate = parse(EvaluateConfig, words, prog="evaluate", description="")
+    if evaluate.watch:
+        raise UserError("--watch never ends, and a job has a deadline: start it beside MLflow")
+    return evaluate.model.removeprefix("models:/")
+
+
+def _named(kind: str, works_on: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", works_on.lower()).strip("-")
+    if slug != works_on:
+        # Other characters were there: two such names must not become one.
+        slug = f"{slug}-{hashlib.sha256(works_on.encode()).hexdigest()[:6]}"
+    name = f"sttn-{kind}-{slug}"
+    if len(name) > LONGEST:
+        raise UserError(
+            f"the job would be called {name!r}: {len(name)} characters, and KubeRay takes "
+            f"{LONGEST}. Give what it works on ({works_on!r}) a shorter name"
+        )
+    return name
+
+
+@contextmanager
+def _on_cluster() -> Iterator[None]:
+    """What the cluster's pods have in their environment counts as given."""
+    lacking = [name for name in _ON_CLUSTER if not os.environ.get(name)]
+    os.environ.update({name: f"/the/{name}/of/the/cluster" for name in lacking})
+    try:
+        yield
+    finally:
+        for name in lacking:
+            del os.environ[name]

@@ -1,0 +1,85 @@
+"""What a submission asks for: checked before any cluster is."""
+
+import os
+
+import pytest
+
+from data_pipeline.door import UserError
+from k8s.asked import LONGEST, asked
+from k8s.config import SubmitConfig
+
+SHARD = "--source", "videos", "--input", "a.mp4", "--output", "s3://lake/curated/tiny/v1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "flags", "name", "entrypoint"),
+    [
+        ("train", "", (), "sttn-train-sttn", "sttn-train"),
+        (
+            "train", "smoke", ("--name", "first", "--clips", "8"), "sttn-train-first",
+            "sttn-train smoke --name first --clips 8",
+        ),
+        ("shard", "", SHARD, "sttn-shard-tiny-v1", f"sttn-data shard {' '.join(SHARD)}"),
+        (
+            "evaluate", "", ("--model", "models:/sttn/3", "--promote"),
+            "sttn-evaluate-sttn-3-b01e49", "sttn-evaluate --model models:/sttn/3 --promote",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_is_named_by_what_it_works_on(kind, preset, flags, name, entrypoint, monkeypatch):
+    for variable in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    before = dict(os.environ)
+    made = asked(kind, preset, flags)
+    assert (made.name[: len(name) - 6], made.entrypoint) == (name[:-6], entrypoint)
+    assert asked(kind, preset, flags) == made
+    assert dict(os.environ) == before
+
+
+def test_words_with_spaces_and_signs_of_a_shell_are_one_word_there():
+    made = asked("train", "smoke", ["--name", "a", "--data", "/a b/$(rm -r)/v1"])
+    assert made.entrypoint.endswith("--data '/a b/$(rm -r)/v1'")
+
+
+def test_names_that_differ_in_signs_only_stay_apart():
+    names = {asked("train", "", ["--name", name]).name for name in ("a.b", "a-b", "A_b", "a--b")}
+    assert len(names) == 4
+
+
+def test_in_a_checkout_the_door_is_its_file():
+    made = asked("train", "smoke", [], checkout=True)
+    assert made.entrypoint == "python training/run.py smoke"
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "flags", "words"),
+    [
+        ("train", "smoek", [], "unknown preset 'smoek' (did you mean 'smoke'?)"),
+        ("train", "", ["--clpis", "8"], "unknown flag --clpis (did you mean '--clips'?)"),
+        ("shard", "", ["--source", "videos"], "--"),
+        ("evaluate", "", ["--workers", "0"], "--workers is 0"),
+        ("evaluate", "", ["--watch"], "--watch never ends"),
+        ("train", "", ["--name", "a" * 40], f"KubeRay takes {LONGEST}"),
+    ],
+)
+def test_what_the_door_would_not_take_is_refused_here(kind, preset, flags, words):
+    with pytest.raises(UserError) as found:
+        asked(kind, preset, flags)
+    assert words in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"what": "trian"}, "did you mean 'train'"),
+        ({"what": "train", "address": ""}, "RAY_API_SERVER_ADDRESS"),
+        ({"what": "train", "address": "head:8265"}, r"http\(s\)://host:8265"),
+        ({"what": "logs"}, "submit.py logs NAME"),
+        ({"what": "shard", "preset": "demo"}, "has no presets"),
+        ({"what": "train", "detach": True, "cancel": True}, "one of the two"),
+    ],
+)
+def test_what_submit_itself_does_not_take(fields, words):
+    with pytest.raises(ValueError, match=words):
+        SubmitConfig(**{"address": "http://127.0.0.1:8265", **fields})
