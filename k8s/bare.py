@@ -21,6 +21,9 @@ from k8s.asked import Asked
 _LOOK_S = 1.0
 _AWAY_S = 120.0  # a head that does not answer for so long is gone
 
+# What Ray says to the slower one of two: of submitting, and of deleting.
+_SOMEBODY_ELSE = ("already exists", "non-terminal state", "status code 404")
+
 SUBMITTED, RUNNING, DONE = "submitted", "already running", "already done"
 
 
@@ -82,6 +85,16 @@ class Jobs:
         Raises:
             Refused: another job of this name runs.
         """
+        while True:
+            try:
+                return self._submitted(job, working_dir, once=once)
+            except RuntimeError as error:
+                if not any(words in str(error) for words in _SOMEBODY_ELSE):
+                    raise
+                # Somebody submitted it, or made room for it, at the same moment.
+                time.sleep(_LOOK_S)
+
+    def _submitted(self, job: Asked, working_dir: str, *, once: bool) -> str:
         known = self.find(job.name)
         if known is not None:
             same = known.entrypoint == job.entrypoint
@@ -97,16 +110,11 @@ class Jobs:
                 return DONE
             # What is there of the work is found again by the work itself.
             self._client.delete_job(job.name)
-        try:
-            self._client.submit_job(
-                entrypoint=job.entrypoint,
-                submission_id=job.name,
-                runtime_env={"working_dir": working_dir} if working_dir else None,
-            )
-        except RuntimeError as error:
-            if "already exists" not in str(error):
-                raise
-            return self.submit(job, working_dir, once=once)  # somebody was faster
+        self._client.submit_job(
+            entrypoint=job.entrypoint,
+            submission_id=job.name,
+            runtime_env={"working_dir": working_dir} if working_dir else None,
+        )
         return SUBMITTED
 
     def find(self, name: str) -> JobDetails | None:

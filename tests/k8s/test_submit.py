@@ -12,7 +12,7 @@ from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(600)]
 
 SECONDS = 240  # for a job; on a busy machine its processes start slowly
 
@@ -116,6 +116,38 @@ def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submi
     assert err == "failed: sttn-train-long was stopped before it was done\n"
     code, out, _ = finish(submit("train", "--cancel", "--", "--name", "long"))
     assert (code, out) == (0, "sttn-train-long had ended already\n")
+
+
+AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from k8s.asked import Asked
+from k8s.bare import Jobs
+
+def submit(number):
+    return Jobs(sys.argv[1]).submit(Asked("race", "sleep 3"), once=False)
+
+for state in sorted(ThreadPoolExecutor(8).map(submit, range(8))):
+    print(state)
+end = Jobs(sys.argv[1]).follow("race", lambda text: None)
+print(end.status)
+"""
+
+
+def test_of_many_who_submit_at_once_one_does(head):
+    """Also when the job has run before, and all make room for the next."""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", AT_ONCE, f"http://127.0.0.1:{head.port}"],
+            cwd=ROOT,
+            env={**head.environment, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split("\n") == ["already running"] * 7 + ["submitted", "SUCCEEDED", ""]
 
 
 def test_the_exit_code_is_the_jobs(tmp_path, submit):
