@@ -73,7 +73,7 @@ def _registered(uri: str, shape: GeneratorConfig, width: int, height: int) -> Ve
     generator = build_generator(shape)
     initialise(generator, 0.02, torch.Generator().manual_seed(0))
     run_id = tracking.ensure_run(uri, run_name="random", kind=names.KIND_TRAINING, tags={})
-    with model_folder(dict(generator.state_dict()), shape, width, height) as (model, _):
+    with model_folder(dict(generator.state_dict()), shape, width, height, "MIT") as (model, _):
         return registry.register(
             uri, name=names.MODEL, run_id=run_id, clips=0, model_dir=model, tags={}
         )

@@ -293,7 +293,7 @@ def test_large_frames_are_worked_on_around_their_holes_or_scaled(store, tmp_path
     shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS)
     weights = small_generator(seed=1, blocks=1).state_dict()
     run_id = foreign.training_run(store)
-    with export.model_folder(weights, shape, SIDE, SIDE) as (folder, _):
+    with export.model_folder(weights, shape, SIDE, SIDE, "MIT") as (folder, _):
         registered = registry.register(
             store, name=names.MODEL, run_id=run_id, clips=1, model_dir=folder, tags={}
         )
