@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from data_pipeline.config import Command, ShardConfig
 from data_pipeline.door import UserError, parse
 from mlops.config import EvaluateConfig
+from training.config import ENVIRONMENT
 from training.invocation import invocation
 
 LONGEST = 47  # characters of a RayJob's name that KubeRay takes
-_ON_CLUSTER = ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI")
 _INSTALLED = {"shard": "sttn-data", "train": "sttn-train", "evaluate": "sttn-evaluate"}
 _IN_CHECKOUT = {
     "shard": "python data_pipeline/run.py",
@@ -87,7 +87,7 @@ def _named(kind: str, works_on: str) -> str:
 @contextmanager
 def _on_cluster() -> Iterator[None]:
     """What the cluster's pods have in their environment counts as given."""
-    lacking = [name for name in _ON_CLUSTER if not os.environ.get(name)]
+    lacking = [name for name in ENVIRONMENT.values() if not os.environ.get(name)]
     os.environ.update({name: f"/the/{name}/of/the/cluster" for name in lacking})
     try:
         yield

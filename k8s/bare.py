@@ -22,7 +22,8 @@ _LOOK_S = 1.0
 _AWAY_S = 120.0  # a head that does not answer for so long is gone
 
 # What Ray says to the slower one of two: of submitting, and of deleting.
-_SOMEBODY_ELSE = ("already exists", "non-terminal state", "status code 404")
+_ABSENT = "status code 404"
+_SOMEBODY_ELSE = ("already exists", "non-terminal state", _ABSENT)
 
 SUBMITTED, RUNNING, DONE = "submitted", "already running", "already done"
 
@@ -122,7 +123,7 @@ class Jobs:
         try:
             return self._client.get_job_info(name)
         except RuntimeError as error:
-            if "404" in str(error) or "does not exist" in str(error):
+            if _ABSENT in str(error):
                 return None
             raise
 

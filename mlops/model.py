@@ -10,12 +10,12 @@ nonzero = hole.
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import Any, final
 
 import mlflow.models
 import mlflow.pyfunc
 import numpy as np
-import torch
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class LoadedModel:
         params: dict[str, object] = {}
         if crop:
             params = {"crop_width": crop[0], "crop_height": crop[1]}
-        if self._knows_bfloat16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        if self._knows_bfloat16 and _gpu_has_bfloat16():
             params["bfloat16"] = True
         answers = self._stream(noted(), params) if params else self._stream(noted())
         for filled in answers:
@@ -144,6 +144,12 @@ def _size(metadata: dict[str, Any] | None) -> tuple[int, int] | None:
     if not metadata or "width" not in metadata or "height" not in metadata:
         return None
     return int(metadata["width"]), int(metadata["height"])
+
+
+def _gpu_has_bfloat16() -> bool:
+    # Loaded when a model that asks for it is: it takes seconds, and not every model needs it.
+    cuda = import_module("torch").cuda
+    return bool(cuda.is_available() and cuda.is_bf16_supported())
 
 
 def _python_model(pyfunc: PyFuncModel) -> object:

@@ -1,16 +1,13 @@
 """Several who evaluate and promote at once, as processes of their own; one of them killed."""
 
-import os
 import random
-import subprocess
-import sys
 import time
 
 import pytest
 from ray.cluster_utils import Cluster
 
 from mlops import names, promotion, registry, tracking
-from tests.faults.processes import ROOT, finish
+from tests.faults.processes import door, finish
 from tests.mlops import foreign
 from tests.tiny import shard_tiny, write_videos
 
@@ -47,17 +44,6 @@ def cluster(data_set):
     cluster.shutdown()
 
 
-def door(name, *flags, **environment):
-    return subprocess.Popen(
-        [sys.executable, f"mlops/{name}.py", *map(str, flags)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
-    )
-
-
 def evaluations(uri):
     """(version, champion it was compared with) of each recorded result, and of what still runs."""
     wanted = {names.KIND: names.KIND_EVALUATION}
@@ -89,7 +75,7 @@ def promote_two_at_once(uri, folder):
     for version in versions:
         foreign.record_evaluation(uri, version, folder / f"results-{version.version}", **LEVELS)
     both = [
-        door("promote", "--tracking-uri", uri, "--model", version.uri, "--json")
+        door("mlops/promote.py", "--tracking-uri", uri, "--model", version.uri, "--json")
         for version in versions
     ]
     ends = [finish(process) for process in both]
@@ -110,7 +96,7 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
         "--tracking-uri", uri, "--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4,
         "--workers", 1, "--promote", "--watch", "--until-idle",
     )  # fmt: skip
-    watchers = [door("evaluate", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)]
+    watchers = [door("mlops/evaluate.py", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)]
     if kill is not None:
         end = time.monotonic() + 60
         while not any(evaluations(uri)) and time.monotonic() < end:

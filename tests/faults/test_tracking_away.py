@@ -1,16 +1,13 @@
 """A real MLflow server: slow, failing, dead in the middle of a run, and back."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import ROOT, finish
+from tests.faults.processes import door, finish
 from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 from tests.mlops import foreign
@@ -78,14 +75,9 @@ def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path)
     body = f"__import__('pathlib').Path({str(at_work)!r}).touch()\n        {foreign.GREY}"
     foreign.register(server.uri, tmp_path / "model", body)
     data = shard_tiny(tmp_path / "tiny" / "v1", write_videos(tmp_path / "videos", [12, 12])).uri
-    process = subprocess.Popen(
-        [
-            sys.executable, "mlops/evaluate.py", "--tracking-uri", server.uri, "--data", data,
-            "--leases", tmp_path / "leases", "--workers", "1",
-            "--clips-per-video", "1", "--frames-per-clip", "4",
-        ],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    process = door(
+        "mlops/evaluate.py", "--tracking-uri", server.uri, "--data", data, "--workers", 1,
+        "--leases", tmp_path / "leases", "--clips-per-video", 1, "--frames-per-clip", 4,
     )  # fmt: skip
     end = time.monotonic() + 120
     while not at_work.exists() and process.poll() is None and time.monotonic() < end:

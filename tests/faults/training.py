@@ -1,9 +1,7 @@
 """The `train` door as a process of its own, to be killed or hindered."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from mlflow import MlflowClient
 
 from data_pipeline import lake
 from mlops import names
-from tests.faults.processes import ROOT
+from tests.faults.processes import door
 from tests.tiny import shard_tiny, write_videos
 from training import checkpoint
 
@@ -41,20 +39,12 @@ class Place:
 
     def start(self, name: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
         """Start, or go on with, a run of the smoke preset."""
-        command = [
-            sys.executable, "training/run.py", "smoke", "--name", name, "--clips", CLIPS,
+        return door(
+            "training/run.py", "smoke", "--name", name, "--clips", CLIPS,
             "--checkpoint-every-clips", 4, "--log-every-clips", 4, "--keep-checkpoints", 1000,
             "--data", self.data, "--storage", self.storage, "--tracking-uri", self.tracking_uri,
-            "--json", *flags,
-        ]  # fmt: skip
-        return subprocess.Popen(
-            [str(word) for word in command],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
-        )
+            "--json", *flags, **environment,
+        )  # fmt: skip
 
     def checkpoints(self, name: str) -> dict[int, str]:
         """Clips -> URI of what a run has written."""

@@ -1,5 +1,6 @@
 """A real MLflow server on loopback, and a real PostgreSQL."""
 
+import base64
 import os
 import secrets
 import shutil
@@ -18,6 +19,26 @@ from tests.faults.processes import free_port
 
 START_S = 90
 ADMIN, PASSWORD = "admin", "a password of 20 chars"
+
+
+def basic(user, password):
+    """Value of the header Authorization."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def wait_until_healthy(process, port, log, host="127.0.0.1"):
+    """Wait for a server of MLflow; fails with its log when it ends or takes too long."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": host})
+    end = time.monotonic() + START_S
+    while True:
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < end, "the server did not come up"
+        try:
+            with urllib.request.urlopen(asked, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
 
 
 class Server:
@@ -70,18 +91,7 @@ class Server:
                     **self._environment,
                 },
             )  # fmt: skip
-        end = time.monotonic() + START_S
-        while not self.answers():
-            assert self.process.poll() is None, self.log.read_text()[-2000:]
-            assert time.monotonic() < end, "the server did not come up"
-            time.sleep(0.1)
-
-    def answers(self):
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as response:
-                return response.status == 200
-        except OSError:
-            return False
+        wait_until_healthy(self.process, self.port, self.log)
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)

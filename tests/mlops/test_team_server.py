@@ -1,6 +1,5 @@
 """A team's MLflow: users with passwords, hosts that are checked, PostgreSQL, artifacts by it."""
 
-import base64
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 from mlops import lineage, names, promote, registry, report, tracking
 from tests.faults.processes import ROOT
 from tests.mlops import foreign
-from tests.mlops.server import ADMIN, PASSWORD, Server, postgresql
+from tests.mlops.server import ADMIN, PASSWORD, Server, basic, postgresql
 
 pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(500)]
 
@@ -58,11 +57,10 @@ def said(capsys, code, door, *argv):
 
 
 def create_user(uri, user, password):
-    words = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
     request = urllib.request.Request(
         f"{uri}/api/2.0/mlflow/users/create",
         data=json.dumps({"username": user, "password": password}).encode(),
-        headers={"Authorization": f"Basic {words}", "Content-Type": "application/json"},
+        headers={"Authorization": basic(ADMIN, PASSWORD), "Content-Type": "application/json"},
     )
     urllib.request.urlopen(request, timeout=10).close()
 

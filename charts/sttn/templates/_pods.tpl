@@ -1,13 +1,22 @@
 {{/* What all pods have in common: the "restricted" pod security standard, and where things are. */}}
 
-{{- define "sttn.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 100
-fsGroup: 100
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{- define "sttn.podCommon" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 1000
+  runAsGroup: 100
+  fsGroup: 100
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "sttn.containerSecurity" -}}
@@ -81,14 +90,8 @@ seccompProfile:
 {{- define "sttn.resources" -}}
 {{- $all := merge (dict "cpu" .cpu "memory" .memory "ephemeral-storage" .scratch) (.extraResources | default dict) -}}
 {{- if .gpus }}{{ $_ := set $all .gpuResource (toString .gpus) }}{{ end -}}
-requests:
-{{- range $name, $amount := $all }}
-  {{ $name }}: {{ $amount | quote }}
-{{- end }}
-limits:
-{{- range $name, $amount := $all }}
-  {{ $name }}: {{ $amount | quote }}
-{{- end }}
+requests: {{- toYaml $all | nindent 2 }}
+limits: {{- toYaml $all | nindent 2 }}
 {{- end -}}
 
 {{- define "sttn.placement" -}}

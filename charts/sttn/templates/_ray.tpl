@@ -10,16 +10,8 @@ metadata:
   labels: {{- include "sttn.selector" . | nindent 4 }}
 spec:
   serviceAccountName: {{ .account }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
+  {{- include "sttn.podCommon" $root | nindent 2 }}
   terminationGracePeriodSeconds: {{ $group.terminationGracePeriodSeconds | default 60 }}
-  securityContext: {{- include "sttn.podSecurity" $root | nindent 4 }}
-  {{- with $root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
   {{- with include "sttn.placement" $group | trim }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -131,6 +123,6 @@ headGroupSpec:
     {{- include "sttn.ray.pod" (dict "root" $root "component" "ray-head" "group" $root.Values.head "account" $account "token" .autoscaling) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
-  -{{ include "sttn.ray.group" (merge (dict "root" $root) .) | nindent 4 | trimPrefix "\n   " }}
+  - {{ include "sttn.ray.group" (merge (dict "root" $root) .) | nindent 4 | trim }}
   {{- end }}
 {{- end -}}
