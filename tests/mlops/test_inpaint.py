@@ -11,7 +11,7 @@ import pytest
 
 from data_pipeline import lake
 from data_pipeline.s3 import client
-from mlops import inpaint, model, names, registry, video
+from mlops import inpaint, names, registry, video
 from mlops.holes import Edge
 from tests.faults.processes import ROOT
 from tests.faults.s3 import s3_server
@@ -119,44 +119,6 @@ def test_a_model_that_fails_leaves_nothing_behind(store, tmp_path, capsys, body)
     assert out.read_bytes() == b"the result of last time"
     assert sorted(p.name for p in tmp_path.iterdir() if "part" in p.name) == []
     capsys.readouterr()
-
-
-def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
-    class Streaming:
-        """Answers three frames late, each frame with its hole at 255."""
-
-        size = None
-
-        def stream(self, pairs, crop=None):
-            assert crop is None
-            late = []
-            for frame, mask in pairs:
-                late.append(np.where(mask[..., None] != 0, np.uint8(255), frame))
-                if len(late) > 3:
-                    yield late.pop(0)
-            yield from late
-
-    def pairs():
-        for i in range(8):
-            mask = np.zeros((4, 6), np.uint8)
-            mask[i % 4] = 1
-            yield np.full((4, 6, 3), i, np.uint8), mask
-
-    found = list(inpaint.inpainted(Streaming(), pairs()))
-    assert len(found) == 8
-    for i, frame in enumerate(found):
-        assert np.unique(frame[i % 4]).tolist() == [255]
-        assert np.unique(np.delete(frame, i % 4, axis=0)).tolist() == [i]
-
-
-def test_a_foreign_model_gets_windows_and_known_pixels_are_kept(store, tmp_path):
-    # It answers the number of frames it was given at once, everywhere.
-    body = "frames[:] = len(frames)"
-    loaded = model.load(store, foreign.register(store, tmp_path / "model", body))
-    mask = np.eye(4, dtype=np.uint8)
-    frames = list(loaded.stream((np.full((4, 4, 3), 7, np.uint8), mask) for _ in range(45)))
-    assert [frame[0, 0, 0] for frame in frames] == [40] * 40 + [5] * 5
-    assert all((frame[mask == 0] == 7).all() for frame in frames)
 
 
 WHITE = "frames[holes] = 255"

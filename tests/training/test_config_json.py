@@ -1,0 +1,97 @@
+"""A config that was written down, read again; and what no run wrote."""
+
+import json
+
+import pytest
+
+from data_pipeline.door import UserError
+from training import config_json
+from training.config import OptimiserConfig, TrainConfig
+from training.config_json import config_digest, from_json, to_json
+
+
+def refusal(document):
+    with pytest.raises(UserError) as caught:
+        from_json(document)
+    return str(caught.value)
+
+
+def document(**changes):
+    return {**json.loads(json.dumps(to_json(TrainConfig()))), **changes}
+
+
+def without(name):
+    return {key: value for key, value in document().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (document(batch_clisp=4), "config has an unknown key 'batch_clisp' (did you mean 'batch_"),
+        (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
+        (without("seed"), "config lacks seed"),
+        (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 4"),
+        (without("schema"), "schema None"),
+        (document(clips="800"), "config.clips is '800' (str)"),
+        (document(clips=800.0), "config.clips is 800.0 (float)"),
+        (document(seed=True), "config.seed is True (bool)"),
+        (document(name=None), "config.name is None (NoneType)"),
+        (document(device="tpu"), "config.device is 'tpu'; it must be one of"),
+        (document(loss=1), "config.loss is 1 (int)"),
+        (document(loss=None), "config.loss is None"),
+    ],
+)
+def test_json_that_no_run_wrote_is_refused(broken, words):
+    assert words in refusal(broken)
+
+
+def test_a_config_of_the_first_schema_reads_as_what_it_meant():
+    old = document(schema=1)
+    for since in config_json._OPERATIONAL_SINCE.values():
+        for name in since:
+            del old[name]
+    for name in ("init", "precision"):
+        del old[name]
+    for group, name in (
+        ("generator", "patch_sizes"),
+        ("discriminator", "clips_apart"),
+        ("loss", "normalisation"),
+    ):
+        old[group] = {key: value for key, value in old[group].items() if key != name}
+    assert from_json(old) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "value"),
+    [
+        ("generator", "grids", "136"),
+        ("generator", "grids", 3),
+        ("generator", "grids", [1, "3"]),
+        ("generator", "grids", [1, 2.5]),
+        ("optimiser", "betas", [0.0]),
+        ("optimiser", "betas", [0.0, 0.9, 0.99]),
+        ("optimiser", "betas", [0.0, None]),
+    ],
+)
+def test_a_list_of_something_else_is_refused(room, name, value):
+    broken = document()
+    broken[room][name] = value
+    assert f"config.{room}.{name}" in refusal(broken)
+
+
+def test_whole_numbers_for_fractions_mean_the_same():
+    whole = document()
+    whole["loss"] |= {"hole": 1, "valid": 1}
+    whole["optimiser"]["betas"] = [0, 0.99]
+    assert from_json(whole) == TrainConfig()
+    assert config_digest(from_json(whole)) == config_digest(TrainConfig())
+
+
+def test_a_preset_may_write_a_fraction_as_a_whole_number():
+    """The driver has the preset's value, the workers have what JSON brought back."""
+    whole, fraction = (
+        TrainConfig(optimiser=OptimiserConfig(ema_half_life_clips=clips, betas=(beta, 0.99)))
+        for clips, beta in ((4, 0), (4.0, 0.0))
+    )
+    assert config_digest(whole) == config_digest(fraction)
