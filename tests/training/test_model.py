@@ -15,7 +15,12 @@ from tests.training.small import (
 from training.model import attention
 from training.model import generator as generator_file
 from training.model.attention import PatchAttention
-from training.model.discriminator import Discriminator, initialise_vectors, power_iteration
+from training.model.discriminator import (
+    Discriminator,
+    frame_by_frame,
+    initialise_vectors,
+    power_iteration,
+)
 from training.model.generator import Generator, check_size, initialise
 
 OFFICIAL_GRIDS = (1, 3, 6, 12)
@@ -330,3 +335,21 @@ def test_shapes_of_both_networks():
     assert filled.shape == (2, FRAMES, 3, SIDE, SIDE)
     assert filled.abs().max() <= 1
     assert small_discriminator()(frames).shape == (2, FRAMES, 8, 1, 1)
+
+
+@pytest.mark.parametrize(("padding", "bias"), [(1, False), (2, True)])
+def test_frames_beside_their_neighbours_are_a_convolution_in_three_dimensions(padding, bias):
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 3, 18, 22, dtype=torch.float64, generator=random, requires_grad=True)
+    weight = torch.randn(6, 4, 3, 5, 5, dtype=torch.float64, generator=random, requires_grad=True)
+    shift = torch.randn(6, dtype=torch.float64, generator=random) if bias else None
+    ours = frame_by_frame(x, weight, shift, padding)
+    torchs = functional.conv3d(x, weight, shift, stride=(1, 2, 2), padding=(1, padding, padding))
+    torch.testing.assert_close(ours, torchs)
+    seen = torch.randn(ours.shape, dtype=torch.float64, generator=random)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, (x, weight), seen),
+        torch.autograd.grad(torchs, (x, weight), seen),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
