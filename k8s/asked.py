@@ -32,8 +32,12 @@ class Asked:
 
     name: str
     """Lower case letters, digits and hyphens."""
+    kind: str
+    """shard, train or evaluate."""
+    arguments: str
+    """Of the door, for a shell."""
     entrypoint: str
-    """For a shell."""
+    """Door and arguments, for a shell."""
 
 
 def asked(kind: str, preset: str, flags: Sequence[str], *, checkout: bool = False) -> Asked:
@@ -53,7 +57,8 @@ def asked(kind: str, preset: str, flags: Sequence[str], *, checkout: bool = Fals
         works_on = _works_on(kind, words)
     name = _named(kind, works_on)
     door = (_IN_CHECKOUT if checkout else _INSTALLED)[kind]
-    return Asked(name, f"{door} {shlex.join(words)}".strip())
+    arguments = shlex.join(words)
+    return Asked(name, kind, arguments, f"{door} {arguments}".strip())
 
 
 def _works_on(kind: str, words: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import final
 
 import ray
@@ -17,6 +16,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from data_pipeline.door import Refused, UserError
 from k8s.asked import Asked
+from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 _LOOK_S = 1.0
 _AWAY_S = 120.0  # a head that does not answer for so long is gone
@@ -24,20 +24,6 @@ _AWAY_S = 120.0  # a head that does not answer for so long is gone
 # What Ray says to the slower one of two: of submitting, and of deleting.
 _ABSENT = "status code 404"
 _SOMEBODY_ELSE = ("already exists", "non-terminal state", _ABSENT)
-
-SUBMITTED, RUNNING, DONE = "submitted", "already running", "already done"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a job ended."""
-
-    status: str
-    """Ray's: SUCCEEDED, FAILED, STOPPED."""
-    message: str
-    """In words."""
-    code: int
-    """The exit code of the command that waited for it: the job's own, where it had one."""
 
 
 @final

@@ -1,20 +1,26 @@
-"""Door: shard, train or evaluate as a job of a Ray cluster.
+"""Door: shard, train or evaluate as a job on a cluster.
 
-python k8s/submit.py train youtube-vos --address http://127.0.0.1:8265 -- --name first --clips 80000
+python k8s/submit.py train youtube-vos -- --name first --clips 80000
 python k8s/submit.py logs sttn-train-first     # come back to it
 python k8s/submit.py train --cancel -- --name first
+python k8s/submit.py --list
+python k8s/submit.py train demo --address http://127.0.0.1:8265 -- --name first   # no Kubernetes
 
 The run's config is checked here. The same submission twice is one job; another one under its name
-is refused while it runs. The exit code is the job's.
+is refused while it runs. The exit code is the job's. A job that begins again, with a new cluster,
+goes on where it was: a run by its name, a data set by what is there of it.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from data_pipeline.door import parse, print_json, run_door, say
+from k8s.api import Api
 from k8s.asked import asked
-from k8s.bare import DONE, Jobs
-from k8s.config import LOGS, SubmitConfig
+from k8s.bare import Jobs
+from k8s.config import LOGS, RELEASE, SubmitConfig
+from k8s.jobs import RayJobs
+from k8s.state import DONE, End
 
 _INTERRUPTED = 130  # as a shell says it
 
@@ -27,32 +33,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str]) -> int:
     at = list(argv).index("--") if "--" in argv else len(argv)
     config = parse(SubmitConfig, argv[:at], prog="k8s/submit.py", description=str(__doc__))
-    flags = argv[at + 1 :]
+    if config.list:
+        return _listed(_ray_jobs(config))
     if config.what == LOGS:
-        return _followed(config, Jobs(config.address), config.preset)
-    job = asked(config.what, config.preset, flags, checkout=bool(config.working_dir))
-    jobs = Jobs(config.address)
+        return _followed(config, config.preset)
+    job = asked(config.what, config.preset, argv[at + 1 :], checkout=bool(config.working_dir))
     if config.cancel:
+        jobs = Jobs(config.address) if config.address else _ray_jobs(config)
         word = "was stopped" if jobs.stop(job.name) else "had ended already"
         say(f"{job.name} {word}")
         return 0
     # What an alias of a version means changes: an evaluation looks again, and finds its result.
-    state = jobs.submit(job, config.working_dir, once=config.what != "evaluate")
+    once = config.what != "evaluate"
+    if config.address:
+        state = Jobs(config.address).submit(job, config.working_dir, once=once)
+    else:
+        state = _ray_jobs(config).submit(job, suspended=config.suspended, once=once)
     say(f"{job.name}: {state}: {job.entrypoint}")
-    if config.detach or state == DONE:
+    if config.detach or config.suspended or state == DONE:
         if config.json:
             print_json({"name": job.name, "status": state, "message": ""})
         return 0
-    return _followed(config, jobs, job.name)
+    return _followed(config, job.name)
 
 
-def _followed(config: SubmitConfig, jobs: Jobs, name: str) -> int:
-    jobs.get(name)
+def _ray_jobs(config: SubmitConfig) -> RayJobs:
+    return RayJobs(Api(config.context, config.namespace), config.release)
+
+
+def _listed(jobs: RayJobs) -> int:
+    for row in jobs.rows():
+        say(f"{row.created}  {row.kind:<8}  {row.name:<47}  {row.state}")
+    return 0
+
+
+def _followed(config: SubmitConfig, name: str) -> int:
     try:
-        end = jobs.follow(name, _write)
+        end = _follow(config)(name)
     except KeyboardInterrupt:
-        come_back = f"python k8s/submit.py logs {name} --address {config.address}"
-        sys.stderr.write(f"\n{name} goes on; to come back: {come_back}\n")
+        sys.stderr.write(f"\n{name} goes on; to come back: {_come_back(config, name)}\n")
         return _INTERRUPTED
     if config.json:
         print_json({"name": name, "status": end.status, "message": end.message})
@@ -63,9 +82,34 @@ def _followed(config: SubmitConfig, jobs: Jobs, name: str) -> int:
     return end.code
 
 
+def _follow(config: SubmitConfig) -> Callable[[str], End]:
+    if not config.address:
+        ray_jobs = _ray_jobs(config)
+        return lambda name: ray_jobs.follow(name, _write, _tell)
+    jobs = Jobs(config.address)
+    return lambda name: jobs.follow(jobs.get(name).submission_id or name, _write)
+
+
+def _come_back(config: SubmitConfig, name: str) -> str:
+    flags = {
+        "--address": config.address,
+        "--release": config.release if config.release != RELEASE else "",
+        "--namespace": config.namespace,
+        "--context": config.context,
+    }
+    given = "".join(f" {flag} {value}" for flag, value in flags.items() if value)
+    return f"python k8s/submit.py logs {name}{given}"
+
+
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _tell(line: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""Helm's binary: the only place that calls it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from data_pipeline.door import Refused, UserError
+
+CHART = Path(__file__).parents[1] / "charts" / "sttn"
+
+
+def rendered(flags: list[str]) -> str:
+    """The manifests that `installed` would give to the cluster."""
+    return _helm(["template", *flags])
+
+
+def installed(flags: list[str]) -> None:
+    """Install a release, or bring it up to date.
+
+    Args:
+        flags: release and chart, then `--namespace`, `--values` and the like.
+    """
+    _helm(["upgrade", "--install", *flags])
+
+
+def uninstalled(release: str, flags: list[str]) -> None:
+    """Take a release away; what is annotated to be kept stays."""
+    _helm(["uninstall", release, "--wait", *flags])
+
+
+def _helm(words: list[str]) -> str:
+    binary = shutil.which("helm")
+    if binary is None:
+        raise UserError("there is no `helm` on the path: install Helm 3.14 or later, or 4")
+    done = subprocess.run([binary, *words], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    said = " ".join(done.stderr.split()).removeprefix("Error: ")
+    if "values don't meet the specifications" in said or "execution error" in said:
+        raise UserError(f"the chart does not take these values: {said}")
+    if "not found" in said and words[0] == "uninstall":
+        raise UserError(f"there is no release {words[1]!r} here: {said}")
+    raise Refused(f"helm {words[0]} failed: {said}")
