@@ -81,6 +81,9 @@ class EvaluateConfig:
     """Processes for each version, one CPU each, and one GPU each where the cluster has GPUs."""
     promote: bool = False
     """Decide when it is done, as `promote.py` does, by the same rule."""
+    refused_is_done: bool = False
+    """With --promote: end with 0 also when the version is refused. A job is not to be tried again
+    for a decision that is recorded."""
     rule: tyro.conf.OmitArgPrefixes[Rule] = field(default_factory=Rule)
     watch: bool = False
     """Evaluate every version of the model that is registered, as it comes. Any number of watchers
@@ -107,6 +110,8 @@ class EvaluateConfig:
             raise ValueError(
                 f"--promote decides against the champion, --against is {self.against}: leave one"
             )
+        if self.refused_is_done and not self.promote:
+            raise ValueError("--refused-is-done belongs to --promote: give both")
         if self.until_idle and not self.watch:
             raise ValueError("--until-idle belongs to --watch: give both")
 

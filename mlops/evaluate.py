@@ -67,7 +67,7 @@ def _body(argv: Sequence[str]) -> int:
     version = registry.resolve(uri, config.model)
     with claims.evaluating(leases, version) as held:
         decided = _one(config, plan, leases, version, held.check)
-    if decided is not None:
+    if decided is not None and not config.refused_is_done:
         promote.refuse(decided, version.uri)
     return 0
 

@@ -39,7 +39,11 @@ class Server:
 
     def __init__(self, folder: Path):
         manifests = objects({})
-        (self.deployment,) = of_kind(manifests, "Deployment")
+        (self.deployment,) = (
+            one
+            for one in of_kind(manifests, "Deployment")
+            if one["metadata"]["name"].endswith("-mlflow")
+        )
         self.folder, self.port = folder, free_port()
         (config,) = (
             one["data"]

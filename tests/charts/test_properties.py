@@ -66,7 +66,7 @@ def test_only_volumes_of_the_standard_are_used(manifests):
             assert set(volume) - {"name"} <= allowed, name
 
 
-def test_no_pod_has_a_token_of_the_api_server_but_the_autoscaler(manifests):
+def test_no_container_has_a_token_of_the_api_server_but_autoscaler_and_controller(manifests):
     for account in of_kind(manifests, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
     for name, pod in pods(manifests):
@@ -74,7 +74,28 @@ def test_no_pod_has_a_token_of_the_api_server_but_the_autoscaler(manifests):
         tokens = {volume["name"] for volume in pod["volumes"] if "projected" in volume}
         for container in pod["containers"]:
             mounted = {one["name"] for one in container["volumeMounts"]}
-            assert not tokens & mounted, name
+            assert bool(tokens & mounted) == (container["name"] == "controller"), name
+
+
+def test_the_controller_may_do_what_it_does_and_no_more(manifests):
+    (role,) = of_kind(manifests, "Role")
+    rights = {
+        (resource, verb, *rule.get("resourceNames", []))
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert rights == {
+        *(("rayjobs", verb) for verb in ("get", "list", "create", "delete")),
+        ("configmaps", "get", "sttn-jobs"),
+        ("events", "create"),
+        ("leases", "create"),
+        ("leases", "get", "sttn-controller"),
+        ("leases", "update", "sttn-controller"),
+    }
+    (binding,) = of_kind(manifests, "RoleBinding")
+    assert [one["name"] for one in binding["subjects"]] == ["sttn-controller"]
+    assert of_kind(manifests, "ClusterRole") == of_kind(manifests, "ClusterRoleBinding") == []
 
 
 def test_ray_wants_its_token_and_says_its_version_everywhere(manifests):
@@ -94,7 +115,7 @@ def test_the_head_runs_no_work(manifests):
 
 def test_the_container_of_ray_is_the_first_and_alone(manifests):
     for name, pod in pods(manifests):
-        if not name.endswith("mlflow"):
+        if not name.endswith(("mlflow", "controller")):
             assert [one["name"] for one in pod["containers"]] == ["ray"], name
 
 

@@ -15,7 +15,7 @@ from tests.tiny import write_videos
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.distributed]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.distributed, pytest.mark.timeout(900)]
 
 
 def run(*command, expect=0, **environment):
@@ -26,7 +26,7 @@ def run(*command, expect=0, **environment):
         env={**os.environ, "PYTHONSAFEPATH": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=300,
         check=False,
     )
     assert done.returncode == expect, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -11,7 +11,7 @@ from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
 from tests.faults.training import made, wait_until
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(700)]
 
 CLIPS = 8
 NOT_SENT = ".venv", ".git", "demo", "mlruns"

@@ -14,7 +14,7 @@ from tests.mlops import foreign
 from tests.mlops.server import Server
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(scope="module")

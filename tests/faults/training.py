@@ -88,7 +88,7 @@ def made(folder: Path) -> Place:
     return place
 
 
-def wait_until(what, seconds=120.0, process=None):
+def wait_until(what, seconds=240.0, process=None):
     """Wait for a condition, as long as a process runs; fails when it does not come."""
     end = time.monotonic() + seconds
     while not what():

@@ -12,9 +12,9 @@ from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(1000)]
 
-SECONDS = 240  # for a job; on a busy machine its processes start slowly
+SECONDS = 400  # for a job; on a busy machine its processes start slowly
 
 
 @pytest.fixture(scope="module")

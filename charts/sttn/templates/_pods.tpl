@@ -54,6 +54,23 @@ seccompProfile:
 {{- end }}
 {{- end -}}
 
+{{/* A token for the API server, for the one container that mounts it. */}}
+{{- define "sttn.tokenVolume" -}}
+- name: api-server
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- end -}}
+
+{{- define "sttn.tokenMount" -}}
+{name: api-server, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end -}}
+
 {{/* What the doors read: data, storage, tracking. */}}
 {{- define "sttn.doorEnv" -}}
 - name: STTN_DATA
@@ -64,6 +81,12 @@ seccompProfile:
   value: /tmp/sttn-cache
 - name: STTN_IMAGE
   value: {{ include "sttn.image" . | quote }}
+{{ include "sttn.trackingEnv" . }}
+{{ include "sttn.storeEnv" . }}
+{{- end -}}
+
+{{/* The registry, for whoever reads or writes it. */}}
+{{- define "sttn.trackingEnv" -}}
 - name: MLFLOW_TRACKING_URI
   value: {{ include "sttn.mlflow.uri" . | quote }}
 {{- if .Values.mlflow.auth.enabled }}
@@ -74,7 +97,6 @@ seccompProfile:
   value: "true"
 - name: MLFLOW_ALLOW_PICKLE_DESERIALIZATION
   value: "false"
-{{ include "sttn.storeEnv" . }}
 {{- end -}}
 
 {{/* The root file system is read-only: all that is written lies under /tmp. */}}

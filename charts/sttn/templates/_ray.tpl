@@ -36,6 +36,12 @@ spec:
         {{- with concat ($group.extraEnv | default list) $root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      # Until this has answered once, KubeRay's own probes do not count: with few cores Ray takes a
+      # minute or two to start, and would be killed for it.
+      startupProbe:
+        httpGet: {path: /api/healthz, port: 52365}
+        periodSeconds: 5
+        failureThreshold: 120
       resources: {{- include "sttn.resources" $group | nindent 8 }}
       volumeMounts:
         - {name: scratch, mountPath: /tmp}
@@ -64,15 +70,7 @@ spec:
         claimName: {{ . }}
     {{- end }}
     {{- if .token }}
-    - name: api-server
-      projected:
-        sources:
-          - serviceAccountToken: {path: token, expirationSeconds: 3607}
-          - configMap:
-              name: kube-root-ca.crt
-              items: [{key: ca.crt, path: ca.crt}]
-          - downwardAPI:
-              items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+    {{- include "sttn.tokenVolume" . | nindent 4 }}
     {{- end }}
     {{- with $root.Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -113,7 +111,7 @@ autoscalerOptions:
     requests: {cpu: 500m, memory: 512Mi}
     limits: {cpu: 500m, memory: 512Mi}
   volumeMounts:
-    - {name: api-server, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+    - {{ include "sttn.tokenMount" . }}
 {{- end }}
 headGroupSpec:
   serviceType: ClusterIP
