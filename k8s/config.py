@@ -152,3 +152,20 @@ class ControllerConfig(ClusterConfig):
             raise ValueError("--tracking-uri is missing: give it, or set MLFLOW_TRACKING_URI")
         if self.most < 1 or self.every_seconds <= 0:
             raise ValueError("--most is at least 1, and --every-seconds above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialConfig:
+    """Try store, registry and Ray."""
+
+    storage: str = field(default_factory=lambda: os.environ.get("STTN_STORAGE", ""))
+    """URI that runs are kept under. Default: STTN_STORAGE."""
+    tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
+    """MLflow. Default: MLFLOW_TRACKING_URI."""
+    address: str = ""
+    """Of a Ray cluster; "" = none is tried."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--storage", self.storage), ("--tracking-uri", self.tracking_uri)):
+            if not value:
+                raise ValueError(f"{flag} is missing")

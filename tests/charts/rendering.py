@@ -42,6 +42,10 @@ def pods(manifests):
         spec = one.get("spec", {})
         if one["kind"] == "Deployment":
             yield one["metadata"]["name"], spec["template"]["spec"]
+        if one["kind"] == "CronJob":
+            yield one["metadata"]["name"], spec["jobTemplate"]["spec"]["template"]["spec"]
+        if one["kind"] == "Pod":
+            yield one["metadata"]["name"], spec
         cluster = {"RayCluster": spec, "RayJob": spec.get("rayClusterSpec")}.get(one["kind"])
         if cluster:
             kind = one["metadata"]["labels"].get("sttn/kind", "cluster")

@@ -66,7 +66,7 @@ def test_only_volumes_of_the_standard_are_used(manifests):
             assert set(volume) - {"name"} <= allowed, name
 
 
-def test_no_container_has_a_token_of_the_api_server_but_autoscaler_and_controller(manifests):
+def test_no_container_has_a_token_of_the_api_server_but_who_asks_it(manifests):
     for account in of_kind(manifests, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
     for name, pod in pods(manifests):
@@ -74,11 +74,14 @@ def test_no_container_has_a_token_of_the_api_server_but_autoscaler_and_controlle
         tokens = {volume["name"] for volume in pod["volumes"] if "projected" in volume}
         for container in pod["containers"]:
             mounted = {one["name"] for one in container["volumeMounts"]}
-            assert bool(tokens & mounted) == (container["name"] == "controller"), name
+            asks = container["name"] in ("controller", "submit")
+            assert bool(tokens & mounted) == asks, name
 
 
 def test_the_controller_may_do_what_it_does_and_no_more(manifests):
-    (role,) = of_kind(manifests, "Role")
+    (role,) = (
+        one for one in of_kind(manifests, "Role") if one["metadata"]["name"] == "sttn-controller"
+    )
     rights = {
         (resource, verb, *rule.get("resourceNames", []))
         for rule in role["rules"]
@@ -93,8 +96,8 @@ def test_the_controller_may_do_what_it_does_and_no_more(manifests):
         ("leases", "get", "sttn-controller"),
         ("leases", "update", "sttn-controller"),
     }
-    (binding,) = of_kind(manifests, "RoleBinding")
-    assert [one["name"] for one in binding["subjects"]] == ["sttn-controller"]
+    for binding in of_kind(manifests, "RoleBinding"):
+        assert [one["name"] for one in binding["subjects"]] == [binding["roleRef"]["name"]]
     assert of_kind(manifests, "ClusterRole") == of_kind(manifests, "ClusterRoleBinding") == []
 
 
@@ -115,7 +118,7 @@ def test_the_head_runs_no_work(manifests):
 
 def test_the_container_of_ray_is_the_first_and_alone(manifests):
     for name, pod in pods(manifests):
-        if not name.endswith(("mlflow", "controller")):
+        if name.endswith((" head", " workers", " data")):
             assert [one["name"] for one in pod["containers"]] == ["ray"], name
 
 
