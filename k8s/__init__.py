@@ -1,9 +1,20 @@
-"""On a cluster: jobs, made and watched from elsewhere.
+"""On a cluster: the system as a Helm release, its jobs, and who has new versions evaluated.
 
 | file | idea |
 |---|---|
-| `submit.py` | door: shard, train or evaluate as a job of a Ray cluster |
-| `config.py` | what it can be told |
+| `cluster.py` | door: install, upgrade, look at, take away the release |
+| `submit.py` | door: shard, train or evaluate as a job, watched to its end |
+| `controller.py` | door, a deployment of the chart: registry → evaluation jobs |
+| `trial.py` | door, `helm test`: store, registry and Ray tried from inside |
+| `config.py` | what the doors can be told |
 | `asked.py` | what is asked of a job: checked here, its entrypoint and its name |
-| `bare.py` | Ray's Jobs API: submit once, follow through broken connections, stop |
+| `jobs.py` | RayJobs: the chart's templates filled in, submitted once, watched, ended |
+| `log.py` | what a RayJob prints |
+| `bare.py` | Ray's Jobs API, with or without Kubernetes: submit once, follow, stop |
+| `state.py` | the words for both |
+| `health.py` | parts of the release, and what is wrong with pods, in words |
+| `api.py` | the API server: one call, and the ways in which it can go wrong |
+| `leader.py` | one of several replicas at a time |
+| `helm.py` | Helm's binary |
+| `image/` | the one image of all pods |
 """

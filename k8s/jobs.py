@@ -4,14 +4,13 @@ Every watch is a look now and then at what the API server knows: one that breaks
 that is away for a while, loses nothing.
 """
 
-import base64
 import hashlib
 import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import yaml
 
@@ -19,6 +18,7 @@ from data_pipeline.door import Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked
 from k8s.health import trouble
+from k8s.log import Log
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 ASKED = "sttn/asked"  # annotation: digest of what was asked for, manifest and arguments
@@ -190,7 +190,7 @@ class RayJobs:
         Raises:
             Refused: the API server has been away for ten minutes; the job may run.
         """
-        log, told, answered = _Log(self._api, write), "", time.monotonic()
+        log, told, answered = Log(self._api, write), "", time.monotonic()
         uid = self.get(name)["metadata"]["uid"]
         while True:
             began = time.monotonic()
@@ -198,8 +198,8 @@ class RayJobs:
                 job = self.find(name)
                 if job is None or job["metadata"]["uid"] != uid:
                     return End("VANISHED", f"{name} was deleted before it ended", 1)
-                if _begun(job):
-                    log.read(job["status"])
+                if _begun(job) and (problem := log.read(job["status"])):
+                    tell(f"{name}: its log cannot be read: {problem}")
                 if ended(job):
                     return end_of(name, job, log.code)
                 line = f"{name}: {_state(job)}"
@@ -327,54 +327,3 @@ def end_of(name: str, job: Object, code: int | None = None) -> End:
     again = f" {tries} times, the last time" if tries > 1 else ""
     why = "its log says why" if code != 1 or found else said or "no reason given"
     return End("FAILED", f"{name} failed{again} with exit code {code}: {why}", code)
-
-
-@final
-class _Log:
-    """What a job prints, by way of the API server and the head of its cluster."""
-
-    def __init__(self, api: Api, write: Callable[[str], object]) -> None:
-        self._api = api
-        self._write = write
-        self._job = ""  # of Ray; each attempt is another
-        self._shown = 0
-        self._token: str | None = None
-        self.code: int | None = None
-
-    def read(self, status: Any) -> None:
-        """Write what is new."""
-        if status["jobId"] != self._job:
-            self._job, self._shown, self._token = status["jobId"], 0, None
-        cluster = status.get("rayClusterName", "")
-        head = status.get("rayClusterStatus", {}).get("head", {}).get("serviceName")
-        service = f"{head or f'{cluster}-head-svc'}:8265"
-        path = f"/api/jobs/{self._job}"
-        try:
-            if self._token is None:
-                self._token = token_of(self._api, cluster)
-            answer = self._api.through(service, f"{path}/logs", self._token)
-            text = answer["logs"] if isinstance(answer, dict) else ""
-            self._write(text[self._shown :])
-            self._shown = max(self._shown, len(text))
-            info = self._api.through(service, path, self._token)
-            if isinstance(info, dict):
-                self.code = info.get("driver_exit_code")
-        except AwayError:
-            return  # the head is going, or comes back; the RayJob says which
-
-
-def token_of(api: Api, cluster: str) -> str:
-    """Ray's token of a cluster; "" where it needs none."""
-    where = f"/apis/ray.io/v1/namespaces/{api.namespace}/rayclusters/{cluster}"
-    made = api.call("GET", where)
-    options = (made or {}).get("spec", {}).get("authOptions", {})
-    if options.get("mode") != "token":
-        return ""
-    name = options.get("secretName") or cluster
-    secret = api.call("GET", f"/api/v1/namespaces/{api.namespace}/secrets/{name}")
-    return decoded(secret, "auth_token")
-
-
-def decoded(secret: Object | None, key: str) -> str:
-    """A key of a Secret; "" where it is not there."""
-    return base64.b64decode((secret or {}).get("data", {}).get(key, "")).decode()
