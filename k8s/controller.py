@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import final
 
-from data_pipeline.door import Refused, UserError, parse, run_door, say
+from mlflow.exceptions import MlflowException
+
+from data_pipeline.door import Refused, UserError, parse, say
 from k8s.api import Api, AwayError, Object
 from k8s.asked import Asked, asked
 from k8s.config import ControllerConfig
@@ -23,6 +25,7 @@ from k8s.jobs import RayJobs, end_of, ended
 from k8s.leader import Leader
 from k8s.state import SUBMITTED
 from mlops import names, registry
+from mlops.door import run_door
 from mlops.registry import Version
 
 _LEASES = 3  # looks without renewal until another replica leads
@@ -45,9 +48,9 @@ def _body(argv: Sequence[str]) -> int:
         try:
             if leader.leads():
                 controller.look()
-        except (AwayError, Refused, UserError, OSError) as error:
+        except (AwayError, Refused, UserError, OSError, MlflowException) as error:
             # The registry or the API server is away, or a right is missing: it may change.
-            say(f"could not look: {error}")
+            say(f"could not look: {' '.join(str(error).split())[:500]}")
         time.sleep(config.every_seconds)
 
 

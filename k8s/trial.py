@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_pipeline import lake
-from data_pipeline.door import Refused, parse, run_door, say
+from data_pipeline.door import Refused, parse, say
 from k8s.asked import Asked
 from k8s.bare import Jobs
 from k8s.config import TrialConfig
 from mlops import registry, tracking
+from mlops.door import run_door
 
 _NAME = "sttn-trial"
 _SAID = "a job of the trial ran here"
