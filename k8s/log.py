@@ -47,8 +47,10 @@ class Log:
                 self._token = token_of(self._api, cluster)
             answer = self._api.through(service, f"{path}/logs", self._token)
             text = answer["logs"] if isinstance(answer, dict) else ""
+            if len(text) < self._shown:
+                self._shown = 0  # a new head: KubeRay submits the job to it once more
             self._write(text[self._shown :])
-            self._shown = max(self._shown, len(text))
+            self._shown = len(text)
             info = self._api.through(service, path, self._token)
             if isinstance(info, dict):
                 self.code = info.get("driver_exit_code")

@@ -108,8 +108,8 @@ def test_a_run_that_loses_a_worker_and_then_its_head_ends_with_the_same_weights(
     out, err = process.communicate(timeout=1500)
     print(out, err)
     assert process.returncode == 0, out + err
-    assert "attempt 2" in err
-    assert "resum" in out
+    # KubeRay gives the new head the job once more.
+    assert out.count("Running entrypoint for job") == 2
     assert weights(place, "struck") == weights(place, "undisturbed")
 
 
