@@ -1,6 +1,7 @@
 """From nothing to a promoted model on a real cluster, with a worker and a head lost on the way."""
 
 import re
+import subprocess
 import time
 
 import pytest
@@ -54,6 +55,18 @@ def wait(what, process, seconds=600):
 def test_all_parts_are_ready_and_the_door_says_so(release, place):
     assert re.search(r"^mlflow +ready", release, re.MULTILINE)
     assert re.search(r"^controller +ready", place.door("cluster", "status"), re.MULTILINE)
+
+
+def test_what_helm_tries_from_inside_works(release, place):
+    said = subprocess.run(
+        ["helm", "test", "sttn", "--namespace", place.namespace, "--logs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(said.stdout)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert re.search(r"Phase: +Succeeded", said.stdout)
 
 
 def test_videos_become_a_data_set(data_set):
