@@ -125,7 +125,7 @@ from k8s.asked import Asked
 from k8s.bare import Jobs
 
 def submit(number):
-    return Jobs(sys.argv[1]).submit(Asked("race", "sleep 3"), once=False)
+    return Jobs(sys.argv[1]).submit(Asked("race", "trial", "", "sleep 3"), once=False)
 
 for state in sorted(ThreadPoolExecutor(8).map(submit, range(8))):
     print(state)
