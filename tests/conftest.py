@@ -1,5 +1,7 @@
 import os
 import shutil
+import signal
+import threading
 
 import pytest
 
@@ -8,6 +10,10 @@ from mlops import tracking
 # Ray starts its workers at niceness 15: beside a test that computes they would wait for minutes
 # (a run of 80 clips beside two busy cores: 65 s with 0, over 250 s with 15).
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# Shells start what runs in their background with Ctrl-C ignored, and so would every door below.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
