@@ -65,22 +65,13 @@ class Api:
         self.namespace = namespace or known
         self._client = client.ApiClient(configuration)
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: Object | None = None,
-        *,
-        kind: str = "json",
-        **query: Any,
-    ) -> Any:
+    def call(self, method: str, path: str, body: Object | None = None, **query: Any) -> Any:
         """One call.
 
         Args:
             method: of HTTP.
             path: below the server, as /api/v1/namespaces.
             body: an object.
-            kind: of a patch: merge-patch+json, apply-patch+yaml.
             query: of the URL.
 
         Returns:
@@ -91,7 +82,7 @@ class Api:
             ConflictError: see there.
             UserError: not allowed, or not valid; in the server's words.
         """
-        return self._answered(method, path, {"Content-Type": f"application/{kind}"}, body, query)
+        return self._answered(method, path, {"Content-Type": "application/json"}, body, query)
 
     def through(self, service: str, path: str, token: str = "") -> Any:
         """What a service inside the cluster answers, asked by way of the API server.

@@ -12,7 +12,7 @@ goes on where it was: a run by its name, a data set by what is there of it.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from data_pipeline.door import parse, print_json, run_door, say
 from k8s.api import Api
@@ -36,25 +36,29 @@ def _body(argv: Sequence[str]) -> int:
     if config.list:
         return _listed(_ray_jobs(config))
     if config.what == LOGS:
-        return _followed(config, config.preset)
+        return _followed(config, _jobs(config), config.preset)
     job = asked(config.what, config.preset, argv[at + 1 :], checkout=bool(config.working_dir))
+    jobs = _jobs(config)
     if config.cancel:
-        jobs = Jobs(config.address) if config.address else _ray_jobs(config)
         word = "was stopped" if jobs.stop(job.name) else "had ended already"
         say(f"{job.name} {word}")
         return 0
     # What an alias of a version means changes: an evaluation looks again, and finds its result.
     once = config.what != "evaluate"
-    if config.address:
-        state = Jobs(config.address).submit(job, config.working_dir, once=once)
+    if isinstance(jobs, Jobs):
+        state = jobs.submit(job, config.working_dir, once=once)
     else:
-        state = _ray_jobs(config).submit(job, suspended=config.suspended, once=once)
+        state = jobs.submit(job, suspended=config.suspended, once=once)
     say(f"{job.name}: {state}: {job.entrypoint}")
     if config.detach or config.suspended or state == DONE:
         if config.json:
             print_json({"name": job.name, "status": state, "message": ""})
         return 0
-    return _followed(config, job.name)
+    return _followed(config, jobs, job.name)
+
+
+def _jobs(config: SubmitConfig) -> Jobs | RayJobs:
+    return Jobs(config.address) if config.address else _ray_jobs(config)
 
 
 def _ray_jobs(config: SubmitConfig) -> RayJobs:
@@ -67,9 +71,9 @@ def _listed(jobs: RayJobs) -> int:
     return 0
 
 
-def _followed(config: SubmitConfig, name: str) -> int:
+def _followed(config: SubmitConfig, jobs: Jobs | RayJobs, name: str) -> int:
     try:
-        end = _follow(config)(name)
+        end = _end(jobs, name)
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name} goes on; to come back: {_come_back(config, name)}\n")
         return _INTERRUPTED
@@ -82,12 +86,11 @@ def _followed(config: SubmitConfig, name: str) -> int:
     return end.code
 
 
-def _follow(config: SubmitConfig) -> Callable[[str], End]:
-    if not config.address:
-        ray_jobs = _ray_jobs(config)
-        return lambda name: ray_jobs.follow(name, _write, _tell)
-    jobs = Jobs(config.address)
-    return lambda name: jobs.follow(jobs.get(name).submission_id or name, _write)
+def _end(jobs: Jobs | RayJobs, name: str) -> End:
+    if isinstance(jobs, Jobs):
+        jobs.get(name)
+        return jobs.follow(name, _write)
+    return jobs.follow(name, _write, _tell)
 
 
 def _come_back(config: SubmitConfig, name: str) -> str:
