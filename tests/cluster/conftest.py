@@ -1,29 +1,37 @@
-"""A namespace of the cluster that KUBECONFIG names, and the chart in it.
+"""A namespace of the cluster that KUBECONFIG names, an S3 server in it, and the chart.
 
 | variable | what |
 |---|---|
 | `KUBECONFIG` | the cluster; the KubeRay operator is in it |
-| `STTN_TEST_IMAGE` | of `k8s/image/`, where its nodes can get it: name:tag |
+| `STTN_TEST_IMAGE` | of `k8s/image/` with `EXTRAS=server,store`, where its nodes get it: name:tag |
 | `STTN_TEST_VOLUMES` | folder of the one node, for a cluster that makes no volumes itself |
+| `STTN_TEST_RESTART_API` | a command that stops the API server and starts it again |
 """
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import s3fs
 import yaml
 
 from k8s.api import Api
+from k8s.health import trouble
 from k8s.jobs import RayJobs
+from k8s.log import decoded
 from tests.faults.processes import ROOT
 
 NEEDED = ("KUBECONFIG", "STTN_TEST_IMAGE")
 USER, GROUP = 1000, 100  # of the image
+LOGIN = {"key": "tester", "secret": "no-secret"}  # moto lets anybody in
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +89,60 @@ class Place:
         assert process.returncode == code, out + err
         return out + err
 
+    @contextmanager
+    def forwarded(self, service, port) -> Iterator[str]:
+        """A service of the namespace on a port of this machine, as README does it."""
+        command = ["kubectl", "-n", self.namespace, "port-forward", f"svc/{service}", f":{port}"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            assert found, line
+            yield f"http://127.0.0.1:{found.group(1)}"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+    @contextmanager
+    def store(self) -> Iterator[s3fs.S3FileSystem]:
+        """The S3 server of the namespace."""
+        with self.forwarded("store", 9000) as endpoint:
+            yield s3fs.S3FileSystem(
+                endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True, **LOGIN
+            )
+
+    @contextmanager
+    def away(self, *services) -> Iterator[None]:
+        """Services that nobody answers for: whoever asks is turned away at once."""
+        for service in services:
+            self._select(service, "nobody")
+        try:
+            yield
+        finally:
+            for service in services:
+                self._select(service, None)
+
+    def registry_environment(self, uri):
+        """What a door of this machine needs to ask the registry, forwarded to `uri`."""
+        secret = self.api.call("GET", f"{self.path('api/v1 secrets')}/sttn-mlflow")
+        return {
+            **os.environ,
+            "PYTHONSAFEPATH": "1",
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_TRACKING_USERNAME": decoded(secret, "username"),
+            "MLFLOW_TRACKING_PASSWORD": decoded(secret, "password"),
+        }
+
+    def _select(self, service, away):
+        path = f"{self.path('api/v1 services')}/{service}"
+        body = self.api.call("GET", path)
+        body["spec"]["selector"].pop("away", None)
+        if away:
+            body["spec"]["selector"]["away"] = away
+        self.api.call("PUT", path, body)
+
     def pods(self, job, kind):
         """Names of a job's pods that run: kind is head or worker."""
         cluster = (self.jobs.find(job) or {}).get("status", {}).get("rayClusterName", "")
@@ -101,22 +163,19 @@ def place(environment, tmp_path_factory):
     api = place.api
     standard = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": standard}})
-    made = [_volume(place, name) for name in ("lake", "mlflow")]
-    place.make(
-        "api/v1 secrets",
-        {
-            "metadata": {"name": "sttn-mlflow"},
-            "stringData": {
-                "username": "admin",
-                "password": secrets.token_hex(12),
-                "flask-secret-key": secrets.token_hex(32),
-            },
-        },
-    )
+    made = _volume(place, "mlflow")
+    login = {
+        "username": "admin",
+        "password": secrets.token_hex(12),
+        "flask-secret-key": secrets.token_hex(32),
+    }
+    store = {"AWS_ACCESS_KEY_ID": LOGIN["key"], "AWS_SECRET_ACCESS_KEY": LOGIN["secret"]}
+    for name, data in (("sttn-mlflow", login), ("sttn-store", store)):
+        place.make("api/v1 secrets", {"metadata": {"name": name}, "stringData": data})
     yield place
     api.call("DELETE", f"/api/v1/namespaces/{namespace}")
-    for volume in filter(None, made):
-        api.call("DELETE", f"/api/v1/persistentvolumes/{volume}")
+    if made:
+        api.call("DELETE", f"/api/v1/persistentvolumes/{made}")
     end = time.monotonic() + 180
     while api.call("GET", f"/api/v1/namespaces/{namespace}") and time.monotonic() < end:
         time.sleep(2)
@@ -153,6 +212,56 @@ def _volume(place, name):
 
 
 @pytest.fixture(scope="session")
+def bucket(place, environment):
+    """An S3 server in a pod, with the bucket `lake`; gives the bucket's name."""
+    serve = ["python", "-m", "moto.server", "-H", "0.0.0.0", "-p", "9000"]
+    serving(place, "store", environment["STTN_TEST_IMAGE"], serve, 9000)
+    with place.store() as store:
+        store.mkdir("lake")
+    return "lake"
+
+
+def serving(place, name, image, command, port):
+    """A pod that serves, and its service; it takes connections."""
+    labels = {"sttn-test": name}
+    container = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "ports": [{"containerPort": port}],
+        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "50m"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    spec = {
+        "containers": [container],
+        "securityContext": security,
+        "automountServiceAccountToken": False,
+    }
+    place.make("api/v1 pods", {"metadata": {"name": name, "labels": labels}, "spec": spec})
+    ports = {"selector": labels, "ports": [{"port": port}]}
+    place.make("api/v1 services", {"metadata": {"name": name}, "spec": ports})
+    end = time.monotonic() + 180
+    while not _is_ready(place.api.call("GET", f"{place.path('api/v1 pods')}/{name}")):
+        assert time.monotonic() < end, trouble(place.api, f"sttn-test={name}")
+        time.sleep(0.5)
+
+
+def _is_ready(pod):
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+@pytest.fixture(scope="session")
 def values(place, environment, tmp_path_factory):
     """The file of values: those beside this, with the image."""
     known = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
@@ -164,7 +273,7 @@ def values(place, environment, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def release(place, values):
+def release(place, values, bucket):
     """The chart, installed by its door; all of it is ready."""
     out = place.door("cluster", "up", "--values", values)
     print(out)
