@@ -16,5 +16,6 @@
 | `api.py` | the API server: one call, and the ways in which it can go wrong |
 | `leader.py` | one of several replicas at a time |
 | `helm.py` | Helm's binary |
+| `dashboards.py` | Grafana dashboards: Ray's as its version makes them, and ours |
 | `image/` | the one image of all pods |
 """

@@ -83,6 +83,8 @@ UTILISATION = "speed/model_flop_utilisation"  # of what a large product reaches;
 LEARNING_RATE = "learning_rate"
 VALIDATION_HOLE_PSNR = "validation/hole_psnr_db"
 VALIDATION_HOLE_SSIM = "validation/hole_ssim"
+# The same for Prometheus, by way of Ray: one gauge, with the labels `run` and `scalar`.
+GAUGE = "sttn_training"
 SYSTEM = "system/"  # then the node's name, and what MLflow itself calls it
 
 # Artifacts of a training run.

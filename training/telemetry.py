@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from av import FFmpegError
 from PIL import Image
+from ray.util.metrics import Gauge
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from mlops import names
@@ -50,6 +51,7 @@ class Telemetry:
     Args:
         tracking_uri: MLflow's.
         run_id: made once for the run, whatever restarts.
+        name: of the run, for Prometheus.
         board: handle of the driver's `Board` actor.
         clips: clips seen so far.
         pace: of this run.
@@ -60,12 +62,15 @@ class Telemetry:
         self,
         tracking_uri: str,
         run_id: str,
+        name: str,
         board: Any,
         clips: int,
         pace: Pace,
         profiled: int = 0,
     ) -> None:
         self._journal = opened(tracking_uri, run_id)
+        self._run = {"run": name}
+        self._gauge = Gauge(names.GAUGE, "Scalars of a training run.", ("run", "scalar"))
         self._board = board
         self._pace = pace
         self._clips = clips
@@ -174,6 +179,8 @@ class Telemetry:
 
     def _values(self, clips: int, values: Mapping[str, float]) -> None:
         self._journal.append({"clips": clips, "time_ms": now_ms(), "values": dict(values)})
+        for scalar, value in {names.CLIPS: clips, **values}.items():
+            self._gauge.set(value, {**self._run, "scalar": scalar})
 
     def _profiler(self, iterations: int) -> profile:
         def save(recorded: profile) -> None:

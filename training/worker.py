@@ -124,7 +124,7 @@ def _train(job: Job, config: TrainConfig, place: Place, watch: Watch) -> None:
         telemetry = None
         if rank == 0:
             pace = _pace(adversary, config, data_set, device, world)
-            to = tracking_uri, job.run_id, job.board
+            to = tracking_uri, job.run_id, config.name, job.board
             telemetry = Telemetry(*to, clips, pace, config.profile_iterations)
             stack.enter_context(telemetry)
             telemetry.tags({names.HARDWARE: _hardware(config, device, world)})

@@ -1,11 +1,14 @@
 """What values do, and which are refused."""
 
+import json
 import re
 
 import helm_python
 import pytest
 import yaml
 
+from k8s import dashboards
+from mlops import names
 from tests.charts.rendering import CHART, NOTES, files, objects, of_kind, pods, value_set
 
 
@@ -135,6 +138,31 @@ def test_monitors_are_there_when_asked_for():
     assert of_kind(objects({}), "PodMonitor") == []
 
 
+# Ray leaves the files open that its dashboards are made from.
+rays_files = pytest.mark.filterwarnings("ignore:unclosed file.*_dashboard_base:ResourceWarning")
+
+
+@rays_files
+def test_dashboards_are_those_of_this_ray_and_only_there_when_asked_for():
+    made = of_kind(objects({"dashboards": {"enabled": True}}), "ConfigMap")
+    found = {
+        file.removeprefix("sttn-"): text
+        for one in made
+        if one["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for file, text in one["data"].items()
+    }
+    assert found == dashboards.made()  # else: python -m k8s.dashboards
+    assert not any("dashboard" in one["metadata"]["name"] for one in objects({}))
+
+
+@rays_files
+def test_our_dashboard_asks_for_what_training_tells():
+    ours = json.loads(dashboards.made()["sttn.json"])
+    asked = " ".join(panel["targets"][0]["expr"] for panel in ours["panels"])
+    told = {name for name in vars(names).values() if isinstance(name, str) and name in asked}
+    assert {names.GAUGE, names.CLIPS, names.CLIPS_PER_SECOND, names.LOSS_HOLE} <= told
+
+
 def test_every_value_is_explained_above_it():
     """Above the key, once: the groups of workers have the same."""
     lines = (CHART / "values.yaml").read_text().splitlines()
@@ -148,7 +176,7 @@ def test_every_value_is_explained_above_it():
 def test_the_schema_knows_every_value_and_no_other():
     """What the schema lists are the values, at every depth."""
 
-    def names(values, schema, known):
+    def compare(values, schema, known):
         schema = known[schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
         if not isinstance(values, dict) or "properties" not in schema:
             return
@@ -156,12 +184,12 @@ def test_the_schema_knows_every_value_and_no_other():
         only = {"global", "gpus", "gpuResource"}
         assert set(values) - only == set(schema["properties"]) - only
         for name in values:
-            names(values[name], schema["properties"][name], known)
+            compare(values[name], schema["properties"][name], known)
 
     with helm_python.Chart.load(str(CHART)) as chart:
         schema = chart.schema
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    names(values, schema, schema["$defs"])
+    compare(values, schema, schema["$defs"])
 
 
 def test_the_notes_say_what_to_type_next():

@@ -93,17 +93,16 @@ class Place:
     def forwarded(self, service, port) -> Iterator[str]:
         """A service of the namespace on a port of this machine, as README does it."""
         command = ["kubectl", "-n", self.namespace, "port-forward", f"svc/{service}", f":{port}"]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
+        ) as process:
             line = process.stdout.readline()
             found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            assert found, line
-            yield f"http://127.0.0.1:{found.group(1)}"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+            try:
+                assert found, line
+                yield f"http://127.0.0.1:{found.group(1)}"
+            finally:
+                process.terminate()
 
     @contextmanager
     def store(self) -> Iterator[s3fs.S3FileSystem]:
