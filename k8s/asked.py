@@ -4,6 +4,7 @@ The name is a function of what the job works on, so that the same submission is 
 """
 
 import hashlib
+import importlib.metadata
 import os
 import re
 import shlex
@@ -59,6 +60,21 @@ def asked(kind: str, preset: str, flags: Sequence[str], *, checkout: bool = Fals
     door = (_IN_CHECKOUT if checkout else _INSTALLED)[kind]
     arguments = shlex.join(words)
     return Asked(name, kind, arguments, f"{door} {arguments}".strip())
+
+
+def check_ray(there: str, who: str) -> None:
+    """See that what was checked here is what runs there.
+
+    Args:
+        there: the version of Ray.
+        who: for the message, as "the cluster runs".
+
+    Raises:
+        UserError: here is another one, but for its last number.
+    """
+    here = importlib.metadata.version("ray")
+    if there.split(".")[:2] != here.split(".")[:2]:
+        raise UserError(f"{who} Ray {there}, and here is {here}: install the same version")
 
 
 def _works_on(kind: str, words: Sequence[str]) -> str:

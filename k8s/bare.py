@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable
 from typing import final
 
-import ray
 import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from data_pipeline.door import Refused, UserError
-from k8s.asked import Asked
+from k8s.asked import Asked, check_ray
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 _LOOK_S = 1.0
@@ -52,11 +51,7 @@ class Jobs:
             raise UserError(
                 f"no Ray cluster answers at {address}: start it, or forward its port 8265"
             ) from error
-        if _minor(there) != _minor(ray.__version__):
-            raise UserError(
-                f"the cluster at {address} runs Ray {there}, and here is {ray.__version__}: "
-                "install the same version"
-            )
+        check_ray(there, f"the cluster at {address} runs")
 
     def submit(self, job: Asked, working_dir: str = "", *, once: bool = True) -> str:
         """See to it that a job runs, or has run, exactly once.
@@ -197,7 +192,3 @@ def _end(name: str, job: JobDetails) -> End:
         return End("FAILED", f"{name} ended with exit code {code}; its log says why", code)
     said = " ".join((job.message or "no reason given").split())
     return End("FAILED", f"{name} failed without an exit code of its own: {said}", 1)
-
-
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]

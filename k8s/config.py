@@ -164,6 +164,8 @@ class TrialConfig:
     """MLflow. Default: MLFLOW_TRACKING_URI."""
     address: str = ""
     """Of a Ray cluster; "" = none is tried."""
+    ray_version: str = ""
+    """What Ray of this image must be; "" = any."""
 
     def __post_init__(self) -> None:
         for flag, value in (("--storage", self.storage), ("--tracking-uri", self.tracking_uri)):

@@ -16,7 +16,7 @@ import yaml
 
 from data_pipeline.door import Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
-from k8s.asked import Asked
+from k8s.asked import Asked, check_ray
 from k8s.health import trouble
 from k8s.log import Log
 from k8s.state import DONE, RUNNING, SUBMITTED, End
@@ -73,9 +73,12 @@ class RayJobs:
 
         Raises:
             Refused: another job of this name is at work.
-            UserError: no such release here, no KubeRay, or no right to.
+            UserError: no such release here, no KubeRay, another version of Ray, or no right to.
         """
-        wanted = filled(self._template(job.kind), job, suspended=suspended)
+        template = self._template(job.kind)
+        ray = str(template["spec"]["rayClusterSpec"]["rayVersion"])
+        check_ray(ray, f"the release {self._release} has")
+        wanted = filled(template, job, suspended=suspended)
         end = time.monotonic() + _GONE_S
         while True:
             try:

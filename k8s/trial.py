@@ -1,9 +1,9 @@
 """Door: tries the system from inside, as its pods use it; `helm test` runs this.
 
-python k8s/trial.py [--address http://sttn-head-svc:8265]
+python k8s/trial.py [--address http://sttn-head-svc:8265] [--ray-version 2.60.0]
 
 Writes, reads and removes a file of the store; registers and removes a model of its own; submits a
-job to Ray, where it has the address of a cluster.
+job to Ray, where it has the address of a cluster; and sees that Ray here is what the chart says.
 """
 
 import secrets
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_pipeline import lake
 from data_pipeline.door import Refused, parse, say
-from k8s.asked import Asked
+from k8s.asked import Asked, check_ray
 from k8s.bare import Jobs
 from k8s.config import TrialConfig
 from mlops import registry, tracking
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(argv: Sequence[str]) -> int:
     config = parse(TrialConfig, argv, prog="k8s/trial.py", description=str(__doc__))
     mark = secrets.token_hex(4)
+    if config.ray_version:
+        check_ray(config.ray_version, "the chart (ray.version) says")
     steps: dict[str, Callable[[], str]] = {
         "store": lambda: _store(config.storage, mark),
         "registry": lambda: _registry(config.tracking_uri, mark),

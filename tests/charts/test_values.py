@@ -20,6 +20,7 @@ from tests.charts.rendering import CHART, NOTES, files, objects, of_kind, pods, 
         ({"workers": {"memory": "64GB"}}, ["/workers/memory", "64GB"]),
         ({"workers": {"memory": 64}}, ["/workers/memory", "want string"]),
         ({"workers": {"cpu": "8 cores"}}, ["/workers/cpu"]),
+        ({"evaluation": {"flags": ["--data; rm"]}}, ["/evaluation/flags/0", "pattern"]),
         ({"jobs": {"train": {"deadlineSeconds": "2h"}}}, ["/jobs/train/deadlineSeconds"]),
         ({"jobs": {"tarin": {}}}, ["tarin"]),
         ({"image": {"digest": "0123"}}, ["/image/digest"]),
@@ -136,6 +137,19 @@ def test_monitors_are_there_when_asked_for():
     (monitor,) = of_kind(made, "PodMonitor")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert of_kind(objects({}), "PodMonitor") == []
+
+
+def test_every_evaluation_gets_the_flags_that_the_values_give():
+    made = objects({"evaluation": {"flags": ["--margin-db", "0.1"]}})
+    commands = {
+        one["metadata"]["labels"]["sttn/kind"]: one["spec"]["entrypoint"]
+        for one in of_kind(made, "RayJob")
+    }
+    assert commands == {
+        "shard": "sttn-data",
+        "train": "sttn-train",
+        "evaluate": "sttn-evaluate --promote --refused-is-done --margin-db 0.1",
+    }
 
 
 # Ray leaves the files open that its dashboards are made from.

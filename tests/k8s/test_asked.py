@@ -3,9 +3,10 @@
 import os
 
 import pytest
+import ray
 
 from data_pipeline.door import UserError
-from k8s.asked import LONGEST, asked
+from k8s.asked import LONGEST, asked, check_ray
 from k8s.config import SubmitConfig
 
 SHARD = "--source", "videos", "--input", "a.mp4", "--output", "s3://lake/curated/tiny/v1"
@@ -82,3 +83,11 @@ def test_what_the_door_would_not_take_is_refused_here(kind, preset, flags, words
 def test_what_submit_itself_does_not_take(fields, words):
     with pytest.raises(ValueError, match=words):
         SubmitConfig(**{"address": "http://127.0.0.1:8265", **fields})
+
+
+def test_another_version_of_ray_than_here_is_refused_with_both():
+    major, minor, *_ = ray.__version__.split(".")
+    check_ray(f"{major}.{minor}.99", "the release sttn has")
+    there = f"{major}.{int(minor) - 1}.0"
+    with pytest.raises(UserError, match=f"sttn has Ray {there}, and here is {ray.__version__}: "):
+        check_ray(there, "the release sttn has")
