@@ -71,8 +71,8 @@ def absolute(uri_or_path: str) -> str:
 
 
 def join(uri: str, *parts: str) -> str:
-    """Append `parts` to a URI."""
-    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+    """Append `parts` to a URI; empty ones are none, for on S3 `a//b` is not `a/b`."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts if part)])
 
 
 def exists(uri: str) -> bool:

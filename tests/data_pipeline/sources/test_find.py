@@ -312,6 +312,7 @@ def test_every_layout_on_s3(tmp_path, s3, ray_for_all):  # noqa: ARG001
     write_sttn(tmp_path / "sttn", train={"a": 5})
     write_davis(tmp_path / "davis")
     write_video(tmp_path / "videos" / "sub" / "a.mp4", frames=5)
+    write_video(tmp_path / "videos" / "b.mp4", frames=6)
     layouts = {"youtube-vos": "yt", "sttn-layout": "sttn", "davis": "davis", "videos": "videos"}
     for source, folder in layouts.items():
         here = find(source, tmp_path / folder)
