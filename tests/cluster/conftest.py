@@ -123,16 +123,24 @@ class Place:
             for service in services:
                 self._select(service, None)
 
-    def registry_environment(self, uri):
-        """What a door of this machine needs to ask the registry, forwarded to `uri`."""
+    def mlops(self, door, *words, tracking):
+        """What a door of mlops/ prints that asks the registry, forwarded to `tracking`."""
         secret = self.api.call("GET", f"{self.path('api/v1 secrets')}/sttn-mlflow")
-        return {
-            **os.environ,
-            "PYTHONSAFEPATH": "1",
-            "MLFLOW_TRACKING_URI": uri,
+        login = {
+            "MLFLOW_TRACKING_URI": tracking,
             "MLFLOW_TRACKING_USERNAME": decoded(secret, "username"),
             "MLFLOW_TRACKING_PASSWORD": decoded(secret, "password"),
         }
+        done = subprocess.run(
+            [sys.executable, f"mlops/{door}.py", *map(str, words)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONSAFEPATH": "1", **login},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def _select(self, service, away):
         path = f"{self.path('api/v1 services')}/{service}"

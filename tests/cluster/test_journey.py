@@ -2,14 +2,12 @@
 
 import re
 import subprocess
-import sys
 import time
 
 import av
 import pytest
 from safetensors.numpy import load
 
-from tests.faults.processes import ROOT
 from tests.tiny import write_video, write_videos
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
@@ -127,26 +125,12 @@ def evaluated(place, version, seconds=900):
 def test_it_is_promoted_and_fills_a_hole_from_outside_of_the_cluster(place, undisturbed, tmp_path):
     video, filled = write_video(tmp_path / "in.mp4", seed=7), tmp_path / "out.mp4"
     with place.forwarded("sttn-mlflow", 5000) as uri:
-        history = mlops(place, "promote", "--history", tracking=uri)
+        history = place.mlops("promote", "--history", tracking=uri)
         print(history)
         assert re.search(r"promoted +version +1, champion none -> 1", history)
-        print(mlops(place, "inpaint", video, "32,32,24,24", filled, tracking=uri))
+        print(place.mlops("inpaint", video, "32,32,24,24", filled, tracking=uri))
     with av.open(str(video)) as before, av.open(str(filled)) as after:
         assert after.streams.video[0].frames == before.streams.video[0].frames > 0
-
-
-def mlops(place, door, *words, tracking):
-    """What a door of mlops/ prints that asks the registry of the cluster."""
-    done = subprocess.run(
-        [sys.executable, f"mlops/{door}.py", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=place.registry_environment(tracking),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_a_run_that_loses_a_worker_and_then_its_head_ends_with_the_same_weights(place, undisturbed):
@@ -214,21 +198,3 @@ def test_a_new_api_server_is_waited_for(place, environment, undisturbed):
     out, _ = ended(process)
     assert "v2: written, 3 videos, 72 frames" in out
     assert f"{job} is done" in out
-
-
-def test_an_upgrade_keeps_the_registry_and_uninstalling_keeps_the_volumes(place, values, release):
-    place.door("cluster", "up", "--values", values)
-    with place.forwarded("sttn-mlflow", 5000) as uri:
-        assert "champion none -> 1" in mlops(place, "promote", "--history", tracking=uri)
-    place.door("cluster", "down")
-    for kind in ("apis/ray.io/v1 rayclusters", "apis/apps/v1 deployments", "api/v1 services"):
-        left = [
-            one["metadata"]["name"]
-            for one in place.all(kind)
-            if one["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "Helm"
-        ]
-        assert left == [], kind
-    (claim,) = place.all("api/v1 persistentvolumeclaims")
-    assert claim["metadata"]["name"] == "mlflow"
-    with place.store() as store:
-        assert store.exists("lake/curated/tiny/v1/manifest.json")

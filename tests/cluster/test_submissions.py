@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,26 @@ def test_another_job_of_the_same_name_is_refused_with_both_commands(place, relea
         place.jobs.submit(train("one", "--clips", "8"), suspended=True)
     out = place.door("submit", "train", "smoke", "--cancel", "--", "--name", "one")
     assert "sttn-train-one was stopped" in out
+
+
+def test_a_job_on_time_is_one_job_also_when_the_next_time_comes(place, release, values):
+    name = "sttn-shard-on-time-v1"
+    place.door("cluster", "up", "--values", values, Path(__file__).parent / "on-time.yaml")
+    try:
+        begun = set()
+        end = time.monotonic() + 240
+        while len(begun) < 2:  # CronJobs of two minutes have submitted it
+            assert time.monotonic() < end, place.all("api/v1 events")
+            time.sleep(2)
+            begun |= {
+                one["metadata"]["name"]
+                for one in place.all("apis/batch/v1 jobs")
+                if one.get("status", {}).get("succeeded")
+            }
+        assert [row.name for row in place.jobs.rows()].count(name) == 1
+    finally:
+        place.door("cluster", "up", "--values", values)
+        place.jobs.delete(name)
 
 
 def test_of_two_replicas_one_leads_and_the_other_when_the_first_is_gone(place):

@@ -1,0 +1,85 @@
+"""A RayCluster that stands and scales itself."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from k8s.log import token_of
+from tests.faults.processes import ROOT
+from tests.tiny import write_videos
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+STANDING = Path(__file__).parent / "standing.yaml"
+
+
+@pytest.fixture(scope="module")
+def standing(place, release, values):
+    """The release with a cluster; afterwards without again."""
+    yield place.door("cluster", "up", "--values", values, STANDING)
+    place.door("cluster", "up", "--values", values)
+
+
+def workers(place):
+    labels = {"ray.io/cluster": "sttn", "ray.io/node-type": "worker"}
+    return [
+        one["metadata"]["name"]
+        for one in place.all("api/v1 pods", **labels)
+        if "deletionTimestamp" not in one["metadata"]
+    ]
+
+
+def until(what, seconds):
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(1)
+    return found
+
+
+def test_it_is_ready_and_a_job_of_helm_runs_on_it(place, standing):
+    assert re.search(r"^Ray +ready +head ready, 0 of 0 workers", standing, re.MULTILINE), standing
+    said = subprocess.run(
+        ["helm", "test", "sttn", "--namespace", place.namespace, "--logs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert re.search(r"ray: sttn-trial-\w+ ran at http://sttn-head-svc:8265", said.stdout)
+
+
+def test_who_asks_for_a_worker_gets_a_pod_and_an_idle_one_goes(place, standing, tmp_path):
+    with place.store() as store:
+        for file in write_videos(tmp_path, [24, 24]):
+            store.put_file(str(file), f"lake/raw-standing/{file.name}")
+    assert workers(place) == []
+    with place.forwarded("sttn-head-svc", 8265) as address:
+        environment = {
+            **os.environ,
+            "PYTHONSAFEPATH": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token_of(place.api, "sttn"),
+        }
+        done = subprocess.run(
+            [
+                sys.executable, "k8s/submit.py", "shard", "--address", address, "--",
+                "--source", "videos", "--input", "s3://lake/raw-standing", "--held-out", "video-0",
+                "--width", "96", "--height", "96", "--stationary", "1", "--moving", "0",
+                "--workers", "1", "--output", "s3://lake/curated/standing/v1",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "v1: written, 2 videos" in done.stdout
+    assert len(workers(place)) == 1
+    until(lambda: workers(place) == [], 180)

@@ -1,0 +1,23 @@
+"""The last of the files here: what an upgrade keeps, and what is left of a release."""
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+
+def test_an_upgrade_keeps_the_registry_and_uninstalling_keeps_the_volumes(place, values, release):
+    place.door("cluster", "up", "--values", values)
+    with place.forwarded("sttn-mlflow", 5000) as uri:
+        assert "champion none -> 1" in place.mlops("promote", "--history", tracking=uri)
+    place.door("cluster", "down")
+    for kind in ("apis/ray.io/v1 rayclusters", "apis/apps/v1 deployments", "api/v1 services"):
+        left = [
+            one["metadata"]["name"]
+            for one in place.all(kind)
+            if one["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "Helm"
+        ]
+        assert left == [], kind
+    (claim,) = place.all("api/v1 persistentvolumeclaims")
+    assert claim["metadata"]["name"] == "mlflow"
+    with place.store() as store:
+        assert store.exists("lake/curated/tiny/v1/manifest.json")
