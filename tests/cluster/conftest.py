@@ -3,7 +3,7 @@
 | variable | what |
 |---|---|
 | `KUBECONFIG` | the cluster; the KubeRay operator is in it |
-| `STTN_TEST_IMAGE` | of `k8s/image/` with `EXTRAS=server,store`, where its nodes get it: name:tag |
+| `STTN_TEST_IMAGE` | of `k8s/image/`, `EXTRAS=server,stores`, where its nodes get it: name:tag |
 | `STTN_TEST_VOLUMES` | folder of the one node, for a cluster that makes no volumes itself |
 | `STTN_TEST_RESTART_API` | a command that stops the API server and starts it again |
 """
@@ -123,21 +123,24 @@ class Place:
             for service in services:
                 self._select(service, None)
 
-    def mlops(self, door, *words, tracking):
-        """What a door of mlops/ prints that asks the registry, forwarded to `tracking`."""
+    def login(self):
+        """As whom MLflow lets in, in its variables."""
         secret = self.api.call("GET", f"{self.path('api/v1 secrets')}/sttn-mlflow")
-        login = {
-            "MLFLOW_TRACKING_URI": tracking,
+        return {
             "MLFLOW_TRACKING_USERNAME": decoded(secret, "username"),
             "MLFLOW_TRACKING_PASSWORD": decoded(secret, "password"),
         }
+
+    def mlops(self, door, *words, tracking):
+        """What a door of mlops/ prints that asks the registry, forwarded to `tracking`."""
+        told = {"PYTHONSAFEPATH": "1", "MLFLOW_TRACKING_URI": tracking, **self.login()}
         done = subprocess.run(
             [sys.executable, f"mlops/{door}.py", *map(str, words)],
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONSAFEPATH": "1", **login},
+            env={**os.environ, **told},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -228,7 +231,7 @@ def bucket(place, environment):
     return "lake"
 
 
-def serving(place, name, image, command, port):
+def serving(place, name, image, command, port, env=()):
     """A pod that serves, and its service; it takes connections."""
     labels = {"sttn-test": name}
     container = {
@@ -236,6 +239,7 @@ def serving(place, name, image, command, port):
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": command,
+        "env": list(env),
         "ports": [{"containerPort": port}],
         "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
         "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "50m"}},
