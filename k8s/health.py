@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from data_pipeline.door import UserError
 from k8s.api import Api, AwayError, Object
+from k8s.log import token_of
 
 # Waiting reasons of a container -> what to do about it.
 _WAITING = {
@@ -76,7 +77,7 @@ def parts(api: Api, release: str) -> list[Part]:
     there = []
     ray = api.call("GET", f"/apis/ray.io/v1/namespaces/{api.namespace}/rayclusters/{release}")
     if ray is not None:
-        there.append(_ray(ray, trouble(api, f"ray.io/cluster={release}")))
+        there.append(_ray(api, ray, trouble(api, f"ray.io/cluster={release}")))
     for name in ("mlflow", "controller"):
         made = api.call("GET", f"{apps}/deployments/{release}-{name}")
         if made is not None:
@@ -87,15 +88,30 @@ def parts(api: Api, release: str) -> list[Part]:
     return there
 
 
-def _ray(cluster: Object, wrong: Sequence[str]) -> Part:
+def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Part:
     status = cluster.get("status", {})
     have, want = status.get("readyWorkerReplicas", 0), status.get("desiredWorkerReplicas", 0)
     conditions = {one["type"]: one for one in status.get("conditions", [])}
     head = conditions.get("HeadPodReady", {}).get("status") == "True"
-    gpus = status.get("desiredGPU", "0")
-    detail = f"head {'ready' if head else 'not ready'}, {have} of {want} workers, {gpus} GPUs asked"
+    gpus = _gpus(api, cluster["metadata"]["name"]) if head else "no"
+    detail = (
+        f"head {'ready' if head else 'not ready'}, {have} of {want} workers, {gpus} of "
+        f"{status.get('desiredGPU', '0')} GPUs seen by Ray"
+    )
     ready = head and have >= want and bool(status)
     return Part("Ray", ready, "; ".join([detail, *wrong]) if not ready else detail)
+
+
+def _gpus(api: Api, cluster: str) -> str:
+    """What Ray itself counts; in words, for it may not be to be had."""
+    try:
+        token = token_of(api, cluster)
+        answer = api.through(f"{cluster}-head-svc:8265", "/api/v0/nodes", token)
+    except (AwayError, UserError):
+        return "unknown"
+    nodes = answer["data"]["result"]["result"] if isinstance(answer, dict) else []
+    seen = sum(one["resources_total"].get("GPU", 0) for one in nodes if one["state"] == "ALIVE")
+    return f"{seen:g}"
 
 
 def _deployment(name: str, made: Object, wrong: Sequence[str]) -> Part:

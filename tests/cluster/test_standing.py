@@ -43,7 +43,9 @@ def until(what, seconds):
 
 
 def test_it_is_ready_and_a_job_of_helm_runs_on_it(place, standing):
-    assert re.search(r"^Ray +ready +head ready, 0 of 0 workers", standing, re.MULTILINE), standing
+    assert re.search(
+        r"^Ray +ready +head ready, 0 of 0 workers, 0 of 0 GPUs seen by Ray", standing, re.MULTILINE
+    ), standing
     said = subprocess.run(
         ["helm", "test", "sttn", "--namespace", place.namespace, "--logs"],
         capture_output=True,
