@@ -8,7 +8,8 @@
 | `trial.py` | door, `helm test`: store, registry and Ray tried from inside |
 | `config.py` | what the doors can be told |
 | `asked.py` | what is asked of a job: checked here, its entrypoint and its name |
-| `jobs.py` | RayJobs: the chart's templates filled in, submitted once, watched, ended |
+| `jobs.py` | RayJobs: submitted once, watched, ended, listed |
+| `rayjob.py` | one as an object: made of the chart's template, and what is to be said of it |
 | `log.py` | what a RayJob prints |
 | `bare.py` | Ray's Jobs API, with or without Kubernetes: submit once, follow, stop |
 | `state.py` | the words for both |

@@ -21,8 +21,9 @@ from data_pipeline.door import Refused, UserError, parse, say
 from k8s.api import Api, AwayError, Object
 from k8s.asked import Asked, asked
 from k8s.config import ControllerConfig
-from k8s.jobs import RayJobs, end_of, ended
+from k8s.jobs import RayJobs
 from k8s.leader import Leader
+from k8s.rayjob import end_of, ended
 from k8s.state import SUBMITTED
 from mlops import names, registry
 from mlops.door import run_door

@@ -4,9 +4,6 @@ Every watch is a look now and then at what the API server knows: one that breaks
 that is away for a while, loses nothing.
 """
 
-import hashlib
-import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,23 +16,12 @@ from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
 from k8s.health import trouble
 from k8s.log import Log
+from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words
 from k8s.state import DONE, RUNNING, SUBMITTED, End
-
-ASKED = "sttn/asked"  # annotation: digest of what was asked for, manifest and arguments
 
 _LOOK_S = 2.0
 _AWAY_S = 600.0  # an API server that is away for so long is not waited for
 _GONE_S = 300.0  # a job that is being deleted is gone by then
-_EXIT = re.compile(r"exit code:? (\d+)")
-_ENDED = ("Complete", "Failed", "ValidationFailed")
-
-_REASONS = {
-    "DeadlineExceeded": "it was not done within its deadline (jobs.*.deadlineSeconds)",
-    "PreRunningDeadlineExceeded": "its cluster did not stand in time (jobs.*.startSeconds)",
-    "SubmissionFailed": "Ray did not take it",
-    "JobStatusCheckTimeoutExceeded": "its head did not answer any more",
-    "JobDeploymentStatusTransitionGracePeriodExceeded": "its submitter was lost while it ran",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +85,12 @@ class RayJobs:
         there = self.find(name)
         if there is None or there["metadata"].get("deletionTimestamp"):
             return ""
-        same = _asked(there) == _asked(wanted)
+        same = asked_of(there) == asked_of(wanted)
         if not ended(there):
             if same:
                 return RUNNING
             raise Refused(
-                f"{name} is at work already, as another job: {_difference(there, wanted)}. Wait "
+                f"{name} is at work already, as another job: {difference(there, wanted)}. Wait "
                 "for it or stop it (--cancel), or give this one another name"
             )
         if same and once and end_of(name, there).code == 0:
@@ -137,7 +123,7 @@ class RayJobs:
             Row(
                 one["metadata"]["name"],
                 one["metadata"]["labels"].get("sttn/kind", ""),
-                _state(one),
+                in_words(one),
                 one["metadata"]["creationTimestamp"],
             )
             for one in self.all()
@@ -201,12 +187,12 @@ class RayJobs:
                 job = self.find(name)
                 if job is None or job["metadata"]["uid"] != uid:
                     return End("VANISHED", f"{name} was deleted before it ended", 1)
-                if _begun(job) and (problem := log.read(job["status"])):
+                if has_begun(job) and (problem := log.read(job["status"])):
                     tell(f"{name}: its log cannot be read: {problem}")
                 if ended(job):
                     return end_of(name, job, log.code)
-                line = f"{name}: {_state(job)}"
-                if not _begun(job):
+                line = f"{name}: {in_words(job)}"
+                if not has_begun(job):
                     line += "".join(f"; {one}" for one in self._trouble(job))
                 if line != told:
                     tell(line)
@@ -236,97 +222,3 @@ class RayJobs:
 
 
 _NO_KUBERAY = "this cluster knows no RayJob: install the KubeRay operator with its CRDs"
-
-
-def filled(template: Object, job: Asked, *, suspended: bool = False) -> Object:
-    """The manifest of a job.
-
-    Args:
-        template: of its kind, as the chart renders it.
-        job: gives name and arguments.
-        suspended: KubeRay waits until somebody sets `suspend` to false.
-    """
-    spec = template["spec"]
-    entrypoint = f"{spec['entrypoint']} {job.arguments}".strip()
-    manifest: Object = {
-        **template,
-        "metadata": {**template["metadata"], "name": job.name},
-        "spec": {**spec, "entrypoint": entrypoint},
-    }
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    manifest["metadata"]["annotations"] = {
-        **template["metadata"].get("annotations", {}),
-        ASKED: digest[:16],
-    }
-    if suspended:
-        manifest["spec"]["suspend"] = True
-    return manifest
-
-
-def ended(job: Object) -> bool:
-    """Whether KubeRay is done with a RayJob; `Retrying` is not the end."""
-    return job.get("status", {}).get("jobDeploymentStatus") in _ENDED
-
-
-def _asked(job: Object) -> str:
-    return str(job["metadata"].get("annotations", {}).get(ASKED))
-
-
-def _difference(there: Object, wanted: Object) -> str:
-    one, other = (str(job["spec"]["entrypoint"]) for job in (there, wanted))
-    if one != other:
-        return f"{one!r}, and this is {other!r}"
-    return "the same command with other values of the chart"
-
-
-def _begun(job: Object) -> bool:
-    status = job.get("status", {})
-    return bool(status.get("jobId")) and status.get("jobStatus", "") not in ("", "PENDING")
-
-
-def _state(job: Object) -> str:
-    """What KubeRay says of a job, in words."""
-    status = job.get("status", {})
-    if job["metadata"].get("deletionTimestamp"):
-        return "is being deleted"
-    state = status.get("jobDeploymentStatus", "")
-    failed = int(status.get("failed") or 0)
-    attempt = f", attempt {failed + 1}" if failed else ""
-    words = {
-        "": "waits for KubeRay",
-        "Initializing": "its cluster starts",
-        "Running": "runs",
-        "Suspended": "is suspended: whoever owns the queue lets it start",
-        "Suspending": "is being suspended",
-        "Retrying": "failed, and begins again with a new cluster",
-        "Waiting": "waits to be given a job",
-    }.get(state)
-    return words + attempt if words else end_of("it", job).message.removeprefix("it ")
-
-
-def end_of(name: str, job: Object, code: int | None = None) -> End:
-    """How a job ended (`ended`).
-
-    Args:
-        name: for the message.
-        job: the RayJob.
-        code: its entrypoint's exit code, where Ray could be asked.
-    """
-    status = job["status"]
-    state, ray = status["jobDeploymentStatus"], status.get("jobStatus", "")
-    said = " ".join(str(status.get("message", "")).split())
-    if state == "ValidationFailed":
-        return End(state, f"{name} was not taken by KubeRay: {said}", 2)
-    if state == "Complete" and ray == "SUCCEEDED":
-        return End("SUCCEEDED", f"{name} is done", 0)
-    if ray == "STOPPED":
-        return End("STOPPED", f"{name} was stopped before it was done", 1)
-    reason = str(status.get("reason", ""))
-    if reason in _REASONS:
-        return End(reason, f"{name} failed: {_REASONS[reason]}: {said}".rstrip(": "), 1)
-    found = _EXIT.search(said)
-    code = code or (int(found.group(1)) if found else 1)
-    tries = int(status.get("failed") or 0)
-    again = f" {tries} times, the last time" if tries > 1 else ""
-    why = "its log says why" if code != 1 or found else said or "no reason given"
-    return End("FAILED", f"{name} failed{again} with exit code {code}: {why}", code)

@@ -3,7 +3,7 @@
 import pytest
 
 from k8s.asked import asked
-from k8s.jobs import ASKED, end_of, ended, filled
+from k8s.rayjob import ASKED, end_of, ended, filled
 from tests.charts.rendering import objects, of_kind
 from tests.faults.processes import door, finish
 
