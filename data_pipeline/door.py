@@ -18,6 +18,8 @@ from data_pipeline.canonical import canonical_json
 
 T = TypeVar("T")
 
+MISTAKE = 2  # exit code: the same command would be refused again
+
 # What tyro draws around its words: colours, a frame with the title in its top, rules.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TITLE = re.compile(r"^╭─.*╮$", re.MULTILINE)
@@ -89,7 +91,7 @@ def run_door(body: Callable[[Sequence[str]], int], argv: Sequence[str] | None = 
     try:
         return body(sys.argv[1:] if argv is None else argv)
     except UserError as error:
-        return _say(f"error: {error}", 2)
+        return _say(f"error: {error}", MISTAKE)
     except Refused as error:
         return _say(f"refused: {error}", 1)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from typing import final
 
 import yaml
 
-from data_pipeline.door import Refused, UserError, first_few
+from data_pipeline.door import MISTAKE, Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
 from k8s.health import trouble
@@ -176,6 +176,8 @@ class RayJobs:
             write: takes pieces of its log.
             tell: takes lines about its state.
 
+        A job that says that it was asked for by mistake is deleted: again it would say the same.
+
         Raises:
             Refused: the API server has been away for ten minutes; the job may run.
         """
@@ -191,6 +193,12 @@ class RayJobs:
                     tell(f"{name}: its log cannot be read: {problem}")
                 if ended(job):
                     return end_of(name, job, log.code)
+                if log.code == MISTAKE:
+                    # KubeRay knows no exit codes, and would try it again with a new cluster.
+                    self._delete(job)
+                    return End(
+                        "FAILED", f"{name} was asked for by mistake; its log says which", MISTAKE
+                    )
                 line = f"{name}: {in_words(job)}"
                 if not has_begun(job):
                     line += "".join(f"; {one}" for one in self._trouble(job))

@@ -37,7 +37,7 @@ class Log:
         if self._barred:
             return ""
         if status["jobId"] != self._job:
-            self._job, self._shown, self._token = status["jobId"], 0, None
+            self._job, self._shown, self._token, self.code = status["jobId"], 0, None, None
         cluster = status.get("rayClusterName", "")
         head = status.get("rayClusterStatus", {}).get("head", {}).get("serviceName")
         service = f"{head or f'{cluster}-head-svc'}:8265"

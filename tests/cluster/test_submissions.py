@@ -45,6 +45,16 @@ def test_another_job_of_the_same_name_is_refused_with_both_commands(place, relea
     assert "sttn-train-one was stopped" in out
 
 
+def test_a_mistake_that_only_the_job_can_find_is_not_tried_again(place, release):
+    out = place.door(
+        "submit", "shard", "--", "--source", "videos", "--input", "s3://lake/nothing",
+        "--output", "s3://lake/curated/none/v1", code=2,
+    )  # fmt: skip
+    assert "s3://lake/nothing is not there" in out
+    assert "sttn-shard-none-v1 was asked for by mistake" in out
+    assert "attempt" not in out
+
+
 def test_a_job_on_time_is_one_job_also_when_the_next_time_comes(place, release, values):
     name = "sttn-shard-on-time-v1"
     place.door("cluster", "up", "--values", values, Path(__file__).parent / "on-time.yaml")
