@@ -233,15 +233,27 @@ def bucket(place, environment):
 
 def serving(place, name, image, command, port, env=()):
     """A pod that serves, and its service; it takes connections."""
-    labels = {"sttn-test": name}
+    pod = pod_of(name, image, command, env)
+    (container,) = pod["spec"]["containers"]
+    container["ports"] = [{"containerPort": port}]
+    container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    place.make("api/v1 pods", pod)
+    ports = {"selector": pod["metadata"]["labels"], "ports": [{"port": port}]}
+    place.make("api/v1 services", {"metadata": {"name": name}, "spec": ports})
+    end = time.monotonic() + 180
+    while not _is_ready(place.api.call("GET", f"{place.path('api/v1 pods')}/{name}")):
+        assert time.monotonic() < end, trouble(place.api, f"sttn-test={name}")
+        time.sleep(0.5)
+
+
+def pod_of(name, image, command, env=()):
+    """A pod of one small container, by the restricted standard."""
     container = {
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "env": list(env),
-        "ports": [{"containerPort": port}],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
         "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "50m"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -258,13 +270,7 @@ def serving(place, name, image, command, port, env=()):
         "securityContext": security,
         "automountServiceAccountToken": False,
     }
-    place.make("api/v1 pods", {"metadata": {"name": name, "labels": labels}, "spec": spec})
-    ports = {"selector": labels, "ports": [{"port": port}]}
-    place.make("api/v1 services", {"metadata": {"name": name}, "spec": ports})
-    end = time.monotonic() + 180
-    while not _is_ready(place.api.call("GET", f"{place.path('api/v1 pods')}/{name}")):
-        assert time.monotonic() < end, trouble(place.api, f"sttn-test={name}")
-        time.sleep(0.5)
+    return {"metadata": {"name": name, "labels": {"sttn-test": name}}, "spec": spec}
 
 
 def _is_ready(pod):
