@@ -13,6 +13,7 @@ from k8s.health import trouble
 from k8s.jobs import RayJobs
 from k8s.leader import Leader
 from k8s.state import RUNNING, SUBMITTED
+from tests.cluster.conftest import pod_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -117,27 +118,8 @@ def test_an_account_may_do_what_it_needs_and_no_more(
 
 
 def test_a_gpu_that_no_node_has_is_said_in_words(place, release):
-    pod = {
-        "metadata": {"name": "greedy", "labels": {"sttn-test": "greedy"}},
-        "spec": {
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "ray",
-                    "image": "nowhere.invalid/image:1",
-                    "resources": {"limits": {"nvidia.com/gpu": "1"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-        },
-    }
+    pod = pod_of("greedy", "nowhere.invalid/image:1", ["true"])
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
     place.make("api/v1 pods", pod)
     from_health = wait_for_trouble(place, "sttn-test=greedy")
     assert from_health[0].startswith("pod greedy: no node has 1 nvidia.com/gpu free")
