@@ -22,6 +22,7 @@ _WAITING = {
 _MISSING = re.compile(
     r'(secret|configmap|persistentvolumeclaim) "([^"]+)" not found', re.IGNORECASE
 )
+NO_OPERATOR = "nobody has looked at it: is KubeRay's operator running, and does it watch here?"
 _NEWEST_FIELD = "preRunningDeadlineSeconds"  # of those that the chart uses
 _QUOTA = re.compile(r"exceeded quota: ([^,]+)")
 
@@ -99,6 +100,8 @@ def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Part:
         f"{status.get('desiredGPU', '0')} GPUs seen by Ray"
     )
     ready = head and have >= want and bool(status)
+    if not status:
+        wrong = [*wrong, NO_OPERATOR]
     return Part("Ray", ready, "; ".join([detail, *wrong]) if not ready else detail)
 
 

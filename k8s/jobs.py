@@ -14,13 +14,14 @@ import yaml
 from data_pipeline.door import MISTAKE, Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
-from k8s.health import trouble
+from k8s.health import NO_OPERATOR, trouble
 from k8s.log import Log
 from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 _LOOK_S = 2.0
 _AWAY_S = 600.0  # an API server that is away for so long is not waited for
+_UNSEEN_S = 20.0  # within which an operator has looked at a new job
 _GONE_S = 300.0  # a job that is being deleted is gone by then
 
 
@@ -181,7 +182,8 @@ class RayJobs:
         Raises:
             Refused: the API server has been away for ten minutes; the job may run.
         """
-        log, told, answered = Log(self._api, write), "", time.monotonic()
+        log, told = Log(self._api, write), ""
+        first = answered = time.monotonic()
         uid = self.get(name)["metadata"]["uid"]
         while True:
             began = time.monotonic()
@@ -196,12 +198,9 @@ class RayJobs:
                 if log.code == MISTAKE:
                     # KubeRay knows no exit codes, and would try it again with a new cluster.
                     self._delete(job)
-                    return End(
-                        "FAILED", f"{name} was asked for by mistake; its log says which", MISTAKE
-                    )
-                line = f"{name}: {in_words(job)}"
-                if not has_begun(job):
-                    line += "".join(f"; {one}" for one in self._trouble(job))
+                    said = f"{name} was asked for by mistake; its log says which"
+                    return End("FAILED", said, MISTAKE)
+                line = "; ".join([f"{name}: {in_words(job)}", *self._trouble(job, began - first)])
                 if line != told:
                     tell(line)
                     told = line
@@ -212,8 +211,13 @@ class RayJobs:
             # A long log is asked for whole: at most a tenth of the time goes into that.
             time.sleep(max(_LOOK_S, 9 * (time.monotonic() - began)))
 
-    def _trouble(self, job: Object) -> list[str]:
-        cluster = job.get("status", {}).get("rayClusterName")
+    def _trouble(self, job: Object, watched: float) -> list[str]:
+        """What keeps a job from beginning; it has been watched for so many seconds."""
+        if has_begun(job):
+            return []
+        if not job.get("status"):
+            return [NO_OPERATOR] if watched > _UNSEEN_S else []
+        cluster = job["status"].get("rayClusterName")
         return trouble(self._api, f"ray.io/cluster={cluster}") if cluster else []
 
     def _template(self, kind: str) -> Object:
