@@ -98,12 +98,22 @@ def test_workers_are_different_pods_and_who_has_no_token_is_refused(place, data_
     process = place.start("submit", "train", "smoke", "--", "--name", "undisturbed", *RUN)
     with place.store() as store:
         wait(lambda: reached(store, "undisturbed") > 0, process)
-    assert len(place.pods("sttn-train-undisturbed", "worker")) == 2
+        assert len(place.pods("sttn-train-undisturbed", "worker")) == 2
+        wait(lambda: 'scalar="clips"' in metrics(place, "sttn-train-undisturbed"), process)
     job = place.jobs.get("sttn-train-undisturbed")
     service = f"{job['status']['rayClusterName']}-head-svc:8265"
     with pytest.raises(ValueError, match="does not know who you are"):
         place.api.through(service, "/api/jobs/")
     assert "sttn-train-undisturbed is done" in ended(process)[0]
+
+
+def metrics(place, job):
+    """What Prometheus would read from the workers of a job, of ours."""
+    pages = [
+        place.api.call("GET", f"{place.path('api/v1 pods')}/{pod}:8080/proxy/metrics")
+        for pod in place.pods(job, "worker")
+    ]
+    return "".join(line for page in pages for line in page.splitlines() if "ray_sttn" in line)
 
 
 def test_the_controller_has_it_evaluated(place, undisturbed):
