@@ -159,7 +159,7 @@ def test_a_run_that_loses_all_there_is_to_lose_ends_with_the_same_weights(place,
         kill(place, place.pods("sttn-train-struck", "head")[0])
         out, _ = ended(process)
         # KubeRay gives the new head the job once more.
-        assert out.count("Running entrypoint for job") == 2
+        assert out.count("Running entrypoint for job") >= 2
         # Not the files': the order of tensors in one is nobody's promise.
         assert weights(store, "struck") == weights(store, "undisturbed") != {}
     evaluated(place, 2)
