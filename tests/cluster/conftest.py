@@ -109,7 +109,11 @@ class Place:
         """The S3 server of the namespace."""
         with self.forwarded("store", 9000) as endpoint:
             yield s3fs.S3FileSystem(
-                endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True, **LOGIN
+                endpoint_url=endpoint,
+                use_listings_cache=False,
+                skip_instance_cache=True,
+                config_kwargs={"read_timeout": 20, "retries": {"max_attempts": 1}},
+                **LOGIN,
             )
 
     @contextmanager

