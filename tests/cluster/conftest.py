@@ -49,6 +49,7 @@ class Place:
         self.namespace, self.volumes = namespace, volumes
         self.api = Api(namespace=namespace)
         self.jobs = RayJobs(self.api, "sttn")
+        self.started: list[subprocess.Popen[str]] = []
 
     def path(self, kind):
         """Of all objects of a kind, as 'api/v1 pods'."""
@@ -64,7 +65,7 @@ class Place:
 
     def start(self, *words):
         door, *rest = map(str, words)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, f"k8s/{door}.py", *self._placed(door, rest)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -72,6 +73,15 @@ class Place:
             text=True,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
+        self.started.append(process)
+        return process
+
+    def ended(self):
+        """Doors that a failed test has left alone."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def _placed(self, door, words):
         first = 0 if door == "submit" else 1
@@ -187,6 +197,7 @@ def place(environment, tmp_path_factory):
     for name, data in (("sttn-mlflow", login), ("sttn-store", store)):
         place.make("api/v1 secrets", {"metadata": {"name": name}, "stringData": data})
     yield place
+    place.ended()
     api.call("DELETE", f"/api/v1/namespaces/{namespace}")
     if made:
         api.call("DELETE", f"/api/v1/persistentvolumes/{made}")
