@@ -4,12 +4,17 @@ import signal
 import threading
 
 import pytest
+from hypothesis import settings
 
 from mlops import tracking
 
 # Ray starts its workers at niceness 15: beside a test that computes they would wait for minutes
 # (a run of 80 clips beside two busy cores: 65 s with 0, over 250 s with 15).
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# How long one example takes tells of the machine and of what runs beside, nothing of the code.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 # Shells start what runs in their background with Ctrl-C ignored, and so would every door below.
 if threading.current_thread() is threading.main_thread():

@@ -41,7 +41,7 @@ ON_THE_WAY = [(10 + round(0.8 * time), 20 + 2 * time) for time in range(31)]
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 99), st.integers(0, 250))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_donors_depend_on_the_set_alone_and_are_never_the_video(random, seed, video):
     shuffled = random.sample(VIDEOS, len(VIDEOS))
     chosen = donors(f"video-{video}", shuffled, seed)

@@ -21,7 +21,7 @@ def constant(x, y):
     return np.full((SIDE, SIDE, 2), (x, y), np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(-5, 5), st.integers(-5, 5))
 def test_a_picture_that_moves_as_the_flow_says_has_no_error(x, y):
     first = textured()

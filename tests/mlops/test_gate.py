@@ -126,7 +126,7 @@ def test_bounds_are_those_of_scipys_bootstrap():
     assert gate.gain(pairs, RULE) == found  # the seed is fixed
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(0, 2))
 def test_who_is_better_everywhere_is_not_refused_for_it(gains, more):
     """Adding the same gain to every video never turns a promotion into a refusal."""

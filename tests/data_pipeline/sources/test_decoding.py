@@ -295,7 +295,7 @@ def fps_filter(starts, rate, time_base):
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     gaps=st.lists(st.integers(0, 200), min_size=1, max_size=30),
     rate=st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(24), Fraction(10)]),
@@ -313,7 +313,6 @@ def test_rates_are_made_constant_as_ffmpeg_does(gaps, rate):
     assert counts[-1] == 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 200), st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(60)]))
 def test_a_constant_rate_changes_nothing(frames, rate):
     for unit in (Fraction(1, 1000), Fraction(1, 90000)):

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.door import UserError
@@ -98,7 +98,6 @@ def test_lists_that_cannot_be(tmp_path):
 NAMES = [f"video-{number:04d}" for number in range(2000)]
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**63), share=st.floats(0.05, 0.5))
 def test_the_share_is_about_right(seed, share):
     drawn = sum(drawn_for_test(name, share, seed) for name in NAMES)
