@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 
+from data_pipeline.door import MISTAKE
 from k8s.api import Object
 from k8s.asked import Asked
 from k8s.state import End
@@ -103,7 +104,7 @@ def end_of(name: str, job: Object, code: int | None = None) -> End:
     state, ray = status["jobDeploymentStatus"], status.get("jobStatus", "")
     said = " ".join(str(status.get("message", "")).split())
     if state == "ValidationFailed":
-        return End(state, f"{name} was not taken by KubeRay: {said}", 2)
+        return End(state, f"{name} was not taken by KubeRay: {said}", MISTAKE)
     if state == "Complete" and ray == "SUCCEEDED":
         return End("SUCCEEDED", f"{name} is done", 0)
     if ray == "STOPPED":

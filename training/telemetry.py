@@ -69,8 +69,8 @@ class Telemetry:
         profiled: int = 0,
     ) -> None:
         self._journal = opened(tracking_uri, run_id)
-        self._run = {"run": name}
         self._gauge = Gauge(names.GAUGE, "Scalars of a training run.", ("run", "scalar"))
+        self._gauge.set_default_tags({"run": name})
         self._board = board
         self._pace = pace
         self._clips = clips
@@ -180,7 +180,7 @@ class Telemetry:
     def _values(self, clips: int, values: Mapping[str, float]) -> None:
         self._journal.append({"clips": clips, "time_ms": now_ms(), "values": dict(values)})
         for scalar, value in {names.CLIPS: clips, **values}.items():
-            self._gauge.set(value, {**self._run, "scalar": scalar})
+            self._gauge.set(value, {"scalar": scalar})
 
     def _profiler(self, iterations: int) -> profile:
         def save(recorded: profile) -> None:
