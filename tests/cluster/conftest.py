@@ -24,13 +24,12 @@ import s3fs
 import yaml
 
 from k8s.api import Api
-from k8s.health import trouble
 from k8s.jobs import RayJobs
 from k8s.log import decoded
+from tests.cluster.pods import GROUP, USER, serving
 from tests.faults.processes import ROOT
 
 NEEDED = ("KUBECONFIG", "STTN_TEST_IMAGE")
-USER, GROUP = 1000, 100  # of the image
 LOGIN = {"key": "tester", "secret": "no-secret"}  # moto lets anybody in
 
 
@@ -167,6 +166,17 @@ class Place:
             body["spec"]["selector"]["away"] = away
         self.api.call("PUT", path, body)
 
+    def helm_test(self, release="sttn"):
+        """What `helm test` prints, that ended well."""
+        done = subprocess.run(
+            ["helm", "test", release, "--namespace", self.namespace, "--logs"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def pods(self, job, kind):
         """Names of a job's pods that run: kind is head or worker."""
         cluster = (self.jobs.find(job) or {}).get("status", {}).get("rayClusterName", "")
@@ -179,7 +189,7 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(environment, tmp_path_factory):
+def place(environment):
     """A namespace of the restricted standard, with volumes and the Secret of MLflow."""
     namespace = f"sttn-{secrets.token_hex(3)}"
     volumes = environment.get("STTN_TEST_VOLUMES", "")
@@ -244,53 +254,6 @@ def bucket(place, environment):
     with place.store() as store:
         store.mkdir("lake")
     return "lake"
-
-
-def serving(place, name, image, command, port, env=()):
-    """A pod that serves, and its service; it takes connections."""
-    pod = pod_of(name, image, command, env)
-    (container,) = pod["spec"]["containers"]
-    container["ports"] = [{"containerPort": port}]
-    container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
-    place.make("api/v1 pods", pod)
-    ports = {"selector": pod["metadata"]["labels"], "ports": [{"port": port}]}
-    place.make("api/v1 services", {"metadata": {"name": name}, "spec": ports})
-    end = time.monotonic() + 180
-    while not _is_ready(place.api.call("GET", f"{place.path('api/v1 pods')}/{name}")):
-        assert time.monotonic() < end, trouble(place.api, f"sttn-test={name}")
-        time.sleep(0.5)
-
-
-def pod_of(name, image, command, env=()):
-    """A pod of one small container, by the restricted standard."""
-    container = {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "env": list(env),
-        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "50m"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    spec = {
-        "containers": [container],
-        "securityContext": security,
-        "automountServiceAccountToken": False,
-    }
-    return {"metadata": {"name": name, "labels": {"sttn-test": name}}, "spec": spec}
-
-
-def _is_ready(pod):
-    conditions = pod["status"].get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.cluster.conftest import pod_of
+from tests.cluster.pods import pod_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -4,12 +4,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from k8s.log import token_of
+from tests.cluster.pods import until
 from tests.faults.processes import ROOT
 from tests.tiny import write_videos
 
@@ -34,26 +34,12 @@ def workers(place):
     ]
 
 
-def until(what, seconds):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(1)
-    return found
-
-
 def test_it_is_ready_and_a_job_of_helm_runs_on_it(place, standing):
     assert re.search(
         r"^Ray +ready +head ready, 0 of 0 workers, 0 of 0 GPUs seen by Ray", standing, re.MULTILINE
     ), standing
-    said = subprocess.run(
-        ["helm", "test", "sttn", "--namespace", place.namespace, "--logs"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert re.search(r"ray: sttn-trial-\w+ ran at http://sttn-head-svc:8265", said.stdout)
+    said = place.helm_test()
+    assert re.search(r"ray: sttn-trial-\w+ ran at http://sttn-head-svc:8265", said)
 
 
 def test_who_asks_for_a_worker_gets_a_pod_and_an_idle_one_goes(place, standing, tmp_path):

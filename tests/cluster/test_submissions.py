@@ -13,7 +13,7 @@ from k8s.health import trouble
 from k8s.jobs import RayJobs
 from k8s.leader import Leader
 from k8s.state import RUNNING, SUBMITTED
-from tests.cluster.conftest import pod_of
+from tests.cluster.pods import pod_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 

@@ -1,14 +1,12 @@
 """A team's MLflow: PostgreSQL by a Secret, artifacts on S3; nothing of it lies in its pod."""
 
 import secrets
-import subprocess
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 
-from tests.cluster.conftest import serving
+from tests.cluster.pods import is_ready, serving, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -53,13 +51,7 @@ def team(place, values, bucket, database):
 def test_a_new_pod_of_mlflow_knows_all_that_the_former_was_told(place, team, monkeypatch):
     claims = {one["metadata"]["name"] for one in place.all("api/v1 persistentvolumeclaims")}
     assert claims == {"mlflow"}
-    said = subprocess.run(
-        ["helm", "test", "team", "--namespace", place.namespace, "--logs"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
+    place.helm_test("team")
     for name, value in place.login().items():
         monkeypatch.setenv(name, value)
     with place.forwarded("team-mlflow", 5000) as uri:
@@ -69,22 +61,16 @@ def test_a_new_pod_of_mlflow_knows_all_that_the_former_was_told(place, team, mon
     label = {"app.kubernetes.io/instance": "team", "app.kubernetes.io/component": "mlflow"}
     (pod,) = place.all("api/v1 pods", **label)
     place.api.call("DELETE", f"{place.path('api/v1 pods')}/{pod['metadata']['name']}")
-    end = time.monotonic() + 300
-    while not ready(place, pod["metadata"]["name"], **label):
-        assert time.monotonic() < end
-        time.sleep(1)
+    until(
+        lambda: any(
+            is_ready(one) and one["metadata"]["name"] != pod["metadata"]["name"]
+            for one in place.all("api/v1 pods", **label)
+        ),
+        300,
+    )
     with place.forwarded("team-mlflow", 5000) as uri:
         mlflow.set_tracking_uri(uri)
         assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
         assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/note.txt") == "told"
     with place.store() as store:
         assert store.glob(f"lake/team/**/{run.info.run_id}/artifacts/note.txt")
-
-
-def ready(place, former, **label):
-    return [
-        one
-        for one in place.all("api/v1 pods", **label)
-        if one["metadata"]["name"] != former
-        and all(c["ready"] for c in one["status"].get("containerStatuses", [{"ready": False}]))
-    ]
