@@ -18,7 +18,7 @@ from data_pipeline.door import UserError
 from mlops import names
 from mlops.columns import TIME, Column
 from mlops.protocol import Protocol
-from mlops.tracking import client
+from mlops.tracking import artifact, client
 
 SCHEMA = 2  # of the files
 
@@ -162,19 +162,15 @@ def read(tracking_uri: str, run_id: str) -> Evaluation:
     Raises:
         UserError: it was written by a version of another schema.
     """
-    known = client(tracking_uri)
-    run = known.get_run(run_id)
+    run = client(tracking_uri).get_run(run_id)
     tags = run.data.tags
-
-    def artifact(name: str) -> bytes:
-        return Path(known.download_artifacts(run_id, name)).read_bytes()
-
-    facts = json.loads(artifact(names.RESULTS_JSON))
+    facts = json.loads(artifact(tracking_uri, run_id, names.RESULTS_JSON))
     if facts.get("schema") != SCHEMA:
         raise UserError(
             f"evaluation run {run_id} has results of schema {facts.get('schema')}, this version "
             f"reads {SCHEMA}: evaluate again"
         )
+    table = artifact(tracking_uri, run_id, names.RESULTS_PARQUET)
     against = tags[names.AGAINST_VERSION]
     return Evaluation(
         run_id=run_id,
@@ -184,7 +180,5 @@ def read(tracking_uri: str, run_id: str) -> Evaluation:
         data_digest=tags[names.DATA_DIGEST],
         protocol=Protocol(**facts["protocol"]),
         means=dict(run.data.metrics),
-        scores=tuple(
-            ClipScore(**row) for row in decode_table(artifact(names.RESULTS_PARQUET)).to_pylist()
-        ),
+        scores=tuple(ClipScore(**row) for row in decode_table(table).to_pylist()),
     )

@@ -153,7 +153,7 @@ def _drawings(uri: str, evaluation: Evaluation) -> tuple[Drawing, ...]:
         name = Path(file.path)
         subject, _, position = name.stem.rpartition("-")
         if subject == names.SUBJECT_CANDIDATE:
-            data = Path(known.download_artifacts(evaluation.run_id, file.path)).read_bytes()
+            data = tracking.artifact(uri, evaluation.run_id, file.path)
             found.setdefault(int(position), {})[name.suffix] = data
     ours = {
         score.position: score

@@ -9,6 +9,7 @@ import getpass
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ def client(uri: str) -> MlflowClient:
 @lru_cache(maxsize=8)
 def _client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def artifact(uri: str, run_id: str, path: str) -> bytes:
+    """One file of a run. MLflow by itself would leave a copy of it in /tmp."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(client(uri).download_artifacts(run_id, path, folder)).read_bytes()
 
 
 def experiment_id(uri: str) -> str:

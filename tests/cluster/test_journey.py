@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from safetensors.numpy import load
 
+from tests.cluster.pods import until
 from tests.tiny import write_video, write_videos
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
@@ -51,21 +52,34 @@ def undisturbed(place, data_set):
 
 
 def reached(place, name):
-    """Clips of a run's newest checkpoint; 0 too where the road to the store breaks."""
-    try:
-        with place.store() as store:
-            made = store.glob(f"lake/runs/{name}/checkpoints/*/manifest.json")
-    except (OSError, BotoCoreError):
-        return 0
-    return max((int(one.split("/")[-2].removeprefix("clips-")) for one in made), default=0)
+    """Clips of a run's newest checkpoint, 0 before the first."""
+
+    def made():
+        try:
+            with place.store() as store:
+                return [
+                    0,
+                    *map(clips_of, store.glob(f"lake/runs/{name}/checkpoints/*/manifest.json")),
+                ]
+        except (OSError, BotoCoreError) as error:
+            print(f"the road to the store breaks, and is made anew: {error}")
+            return []
+
+    return max(until(made, 120))
 
 
-def wait(what, process, seconds=600):
-    end = time.monotonic() + seconds
-    while not what():
+def clips_of(manifest):
+    return int(manifest.split("/")[-2].removeprefix("clips-"))
+
+
+def wait(what, process):
+    """Wait for something while a door runs."""
+
+    def come():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(1)
+        return what()
+
+    until(come, 600)
 
 
 def ended(process):
@@ -118,17 +132,18 @@ def test_the_controller_has_it_evaluated(place, undisturbed):
     assert "sttn-evaluate-sttn-1" in evaluated(place, 1)
 
 
-def evaluated(place, version, seconds=900):
+def evaluated(place, version):
     """Wait until the controller says that a version is, and has removed the job; gives its word."""
-    end = time.monotonic() + seconds
-    while True:
-        events = place.all("api/v1 events")
-        said = [one["message"] for one in events if one["reason"] == "EvaluationDone"]
-        found = [one for one in said if one.startswith(f"models:/sttn/{version}:")]
-        if found and not place.jobs.all("evaluate"):
-            return found[0]
-        assert time.monotonic() < end, [(one["reason"], one["message"]) for one in events]
-        time.sleep(2)
+
+    def words():
+        return [(one["reason"], one["message"]) for one in place.all("api/v1 events")]
+
+    def said():
+        about = f"models:/sttn/{version}:"
+        found = [text for why, text in words() if why == "EvaluationDone" and about in text]
+        return "" if place.jobs.all("evaluate") else "".join(found)
+
+    return until(said, 900, words)
 
 
 def test_it_is_promoted_and_fills_a_hole_from_outside_of_the_cluster(place, undisturbed, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 import pytest
@@ -65,7 +66,7 @@ def create_user(uri, user, password):
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, capsys):
+def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, capsys, monkeypatch):
     uri = server.uri
     short = ("--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4, "--workers", 1)
     # A process of its own: actors have the variables of the Ray that they run in.
@@ -90,7 +91,11 @@ def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, c
     history = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [one["to"] for one in history] == ["1", "2", "1"]
     assert lineage.main(["models:/sttn@champion", *team[:2]]) == 0
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     assert report.main(["models:/sttn/2", *team[:2], "--out", str(tmp_path / "page.html")]) == 0
+    assert list(temporary.iterdir()) == []  # no copies of the server's files are left
 
 
 def test_a_wrong_password_and_no_user_are_one_line(server, team, login, monkeypatch, capsys):
