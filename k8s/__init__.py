@@ -6,6 +6,7 @@
 | `submit.py` | door: shard, train or evaluate as a job, watched to its end |
 | `controller.py` | door, a deployment of the chart: registry → evaluation jobs |
 | `trial.py` | door, `helm test`: store, registry and Ray tried from inside |
+| `store.py` | the store, tried from inside |
 | `config.py` | what the doors can be told |
 | `asked.py` | what is asked of a job: checked here, its entrypoint and its name |
 | `jobs.py` | RayJobs: submitted once, watched, ended, listed |
@@ -13,7 +14,8 @@
 | `log.py` | what a RayJob prints |
 | `bare.py` | Ray's Jobs API, with or without Kubernetes: submit once, follow, stop |
 | `state.py` | the words for both |
-| `health.py` | parts of the release, and what is wrong with pods, in words |
+| `parts.py` | the parts of the release, and how they are |
+| `health.py` | what keeps pods from running, in words |
 | `api.py` | the API server: one call, and the ways in which it can go wrong |
 | `leader.py` | one of several replicas at a time |
 | `helm.py` | Helm's binary |

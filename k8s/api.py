@@ -6,6 +6,7 @@ take; inside a pod, its service account.
 
 import http
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +14,7 @@ import urllib3
 from kubernetes import client
 from kubernetes import config as kubeconfig
 from kubernetes.config.config_exception import ConfigException
+from kubernetes.stream import stream
 
 from data_pipeline.door import UserError
 
@@ -95,6 +97,41 @@ class Api:
         headers = {"x-ray-authorization": f"Bearer {token}"} if token else {}
         where = f"/api/v1/namespaces/{self.namespace}/services/{service}/proxy{path}"
         return self._answered("GET", where, headers, None, {})
+
+    def run(self, pod: str, container: str, command: Sequence[str]) -> tuple[int, str]:
+        """Run a command in a container, as `kubectl exec` does.
+
+        Returns:
+            Its exit code, and what it printed.
+
+        Raises:
+            AwayError: nobody answers, or it did not end in time.
+            UserError: not allowed.
+        """
+        try:
+            done = stream(
+                client.CoreV1Api(self._client).connect_get_namespaced_pod_exec,
+                pod,
+                self.namespace,
+                container=container,
+                command=list(command),
+                stdout=True,
+                stderr=True,
+                _preload_content=False,
+                _request_timeout=_TIMEOUT_S,
+            )
+        except client.ApiException as error:
+            if f" {http.HTTPStatus.FORBIDDEN.value} " in str(error.reason):
+                raise UserError(
+                    f"not allowed: you may not create pods/exec in {self.namespace}; ask for that "
+                    "right"
+                ) from error
+            raise AwayError(f"pod {pod} does not answer: {_message(str(error.reason))}") from error
+        done.run_forever(timeout=_TIMEOUT_S)
+        if done.is_open():
+            done.close()
+            raise AwayError(f"{' '.join(command)} in pod {pod} did not end in {_TIMEOUT_S:.0f} s")
+        return done.returncode, done.read_all()
 
     def _answered(
         self,

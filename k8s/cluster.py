@@ -14,7 +14,7 @@ from data_pipeline.door import Refused, parse, run_door, say
 from k8s import helm
 from k8s.api import Api, AwayError
 from k8s.config import ClusterCommand, ClusterConfig, DownConfig, UpConfig
-from k8s.health import Part, check_kinds, parts
+from k8s.parts import Part, check_kinds, parts
 
 _LOOK_S = 2.0
 

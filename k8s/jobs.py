@@ -14,8 +14,9 @@ import yaml
 from data_pipeline.door import MISTAKE, Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
-from k8s.health import NO_OPERATOR, trouble
+from k8s.health import trouble
 from k8s.log import Log
+from k8s.parts import NO_OPERATOR
 from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data_pipeline import lake
 from data_pipeline.door import Refused, parse, say
+from k8s import store
 from k8s.asked import Asked, check_ray
 from k8s.bare import Jobs
 from k8s.config import TrialConfig
@@ -35,7 +35,7 @@ def _body(argv: Sequence[str]) -> int:
     if config.ray_version:
         check_ray(config.ray_version, "the chart (ray.version) says")
     steps: dict[str, Callable[[], str]] = {
-        "store": lambda: _store(config.storage, mark),
+        "store": lambda: store.tried(config.storage),
         "registry": lambda: _registry(config.tracking_uri, mark),
     }
     if config.address:
@@ -43,16 +43,6 @@ def _body(argv: Sequence[str]) -> int:
     for name, step in steps.items():
         say(f"{name}: {step()}")
     return 0
-
-
-def _store(storage: str, mark: str) -> str:
-    uri, data = lake.join(storage, f"trial-{mark}"), mark.encode()
-    lake.create_bytes(uri, data)
-    read = lake.read_bytes(uri)
-    lake.remove(uri)
-    if read != data:
-        raise Refused(f"{uri} was written as {data!r} and read as {read!r}")
-    return f"{uri} was written, read and removed"
 
 
 def _registry(uri: str, mark: str) -> str:

@@ -95,6 +95,14 @@ def test_all_parts_are_ready_and_the_door_says_so(release, place):
     assert re.search(r"^controller +ready", place.door("cluster", "status"), re.MULTILINE)
 
 
+def test_a_store_that_is_away_is_said(release, place):
+    assert re.search(r"^store +ready +pod sttn-mlflow-", release, re.MULTILINE)
+    with place.away("store"):
+        said = place.door("cluster", "status", code=1)
+    print(said)
+    assert re.search(r"^store +NOT READY .*does not answer", said, re.MULTILINE)
+
+
 def test_what_helm_tries_from_inside_works(release, place):
     said = place.helm_test()
     print(said)

@@ -1,0 +1,162 @@
+"""The parts of a release: what is there, whether it is ready, and what is wrong with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_pipeline.door import UserError
+from k8s.api import Api, AwayError, Object
+from k8s.health import short, trouble
+from k8s.log import token_of
+
+NO_OPERATOR = "nobody has looked at it: is KubeRay's operator running, and does it watch here?"
+_NEWEST_FIELD = "preRunningDeadlineSeconds"  # of those that the chart uses
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the system, as it is now."""
+
+    name: str
+    ready: bool
+    detail: str
+    """In words: how many, or what is wrong."""
+
+
+def check_kinds(api: Api) -> None:
+    """See that the cluster knows what the chart makes.
+
+    Raises:
+        UserError: KubeRay's CRDs are missing, or older than the fields that the chart uses.
+    """
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobs.ray.io"
+    try:
+        made = api.call("GET", path)
+    except UserError:
+        # Whoever may not look at CRDs may still have them: then the API server tells.
+        made = api.call("GET", "/apis/ray.io/v1")
+        if made is not None:
+            return
+    if made is None:
+        raise UserError(
+            "this cluster lacks KubeRay's CRDs: install the operator, 1.6 or later, its CRDs by "
+            "`kubectl apply --server-side`"
+        )
+    if _NEWEST_FIELD not in str(made["spec"]["versions"]):
+        raise UserError(
+            f"KubeRay's CRDs here are too old (no field {_NEWEST_FIELD}): bring them to 1.6 or "
+            "later by `kubectl apply --server-side`; Helm never upgrades CRDs"
+        )
+
+
+def parts(api: Api, release: str) -> list[Part]:
+    """The parts of a release, and where they are all ready, whether its store is reached.
+
+    Raises:
+        UserError: there is no such release.
+    """
+    core, apps = (f"/{one}/namespaces/{api.namespace}" for one in ("api/v1", "apis/apps/v1"))
+    if api.call("GET", f"{core}/configmaps/{release}-jobs") is None:
+        raise UserError(
+            f"there is no release {release!r} in namespace {api.namespace}: python k8s/cluster.py "
+            "up --values FILE"
+        )
+    there = []
+    ray = api.call("GET", f"/apis/ray.io/v1/namespaces/{api.namespace}/rayclusters/{release}")
+    if ray is not None:
+        there.append(_ray(api, ray, trouble(api, f"ray.io/cluster={release}")))
+    for name in ("mlflow", "controller"):
+        made = api.call("GET", f"{apps}/deployments/{release}-{name}")
+        if made is not None:
+            label = f"app.kubernetes.io/instance={release},app.kubernetes.io/component={name}"
+            there.append(_deployment(name, made, trouble(api, label)))
+    if any(part.name == "mlflow" and part.ready for part in there):
+        there.append(_answers(api, f"{release}-mlflow:5000"))
+    if all(part.ready for part in there):
+        there.append(_store(api, release))
+    return there
+
+
+def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Part:
+    status = cluster.get("status", {})
+    have, want = status.get("readyWorkerReplicas", 0), status.get("desiredWorkerReplicas", 0)
+    conditions = {one["type"]: one for one in status.get("conditions", [])}
+    head = conditions.get("HeadPodReady", {}).get("status") == "True"
+    gpus = _gpus(api, cluster["metadata"]["name"]) if head else "no"
+    detail = (
+        f"head {'ready' if head else 'not ready'}, {have} of {want} workers, {gpus} of "
+        f"{status.get('desiredGPU', '0')} GPUs seen by Ray"
+    )
+    ready = head and have >= want and bool(status)
+    if not status:
+        wrong = [*wrong, NO_OPERATOR]
+    return Part("Ray", ready, "; ".join([detail, *wrong]) if not ready else detail)
+
+
+def _gpus(api: Api, cluster: str) -> str:
+    """What Ray itself counts; in words, for it may not be to be had."""
+    try:
+        token = token_of(api, cluster)
+        answer = api.through(f"{cluster}-head-svc:8265", "/api/v0/nodes", token)
+    except (AwayError, UserError):
+        return "unknown"
+    nodes = answer["data"]["result"]["result"] if isinstance(answer, dict) else []
+    seen = sum(one["resources_total"].get("GPU", 0) for one in nodes if one["state"] == "ALIVE")
+    return f"{seen:g}"
+
+
+def _deployment(name: str, made: Object, wrong: Sequence[str]) -> Part:
+    have = made.get("status", {}).get("readyReplicas", 0)
+    want = made["spec"].get("replicas", 1)
+    current = made["status"].get("observedGeneration") == made["metadata"]["generation"]
+    updated = made["status"].get("updatedReplicas", 0) >= want
+    ready = have >= want and current and updated
+    detail = f"{have} of {want} pods"
+    return Part(name, ready, "; ".join([detail, *wrong]) if not ready else detail)
+
+
+def _answers(api: Api, service: str) -> Part:
+    try:
+        said = api.through(service, "/health")
+    except AwayError as error:
+        return Part("registry", False, str(error))
+    except UserError as error:
+        return Part("registry", True, f"not asked: {error}")
+    return Part("registry", said is not None, f"MLflow answers: {said}")
+
+
+def _store(api: Api, release: str) -> Part:
+    """Tried by a pod that knows where the store is, and has its keys."""
+    pods = f"/api/v1/namespaces/{api.namespace}/pods"
+    for label in (
+        f"ray.io/cluster={release},ray.io/node-type=head",
+        f"app.kubernetes.io/instance={release},app.kubernetes.io/component=mlflow",
+    ):
+        for pod in api.call("GET", pods, labelSelector=label)["items"]:
+            if pod["status"].get("phase") == "Running" and _storage(pod):
+                return _tried(api, pod)
+    return Part("store", True, "not asked: no pod here knows it; helm test tries it")
+
+
+def _storage(pod: Object) -> str:
+    """Where the first container of a pod keeps its files."""
+    container = pod["spec"]["containers"][0]
+    for variable in container.get("env", []):
+        if variable["name"] == "STTN_STORAGE":
+            return str(variable["value"])
+    marked = "--artifacts-destination="
+    words = container.get("command", [])
+    return next((str(w).removeprefix(marked) for w in words if w.startswith(marked)), "")
+
+
+def _tried(api: Api, pod: Object) -> Part:
+    name, uri = pod["metadata"]["name"], _storage(pod)
+    container = pod["spec"]["containers"][0]["name"]
+    try:
+        code, said = api.run(name, container, ["python", "-m", "k8s.store", uri])
+    except AwayError as error:
+        return Part("store", False, str(error))
+    except UserError as error:
+        return Part("store", True, f"not asked: {error}")
+    if code == 0:
+        return Part("store", True, f"pod {name} writes and reads {uri}")
+    return Part("store", False, f"pod {name} says: {short(said)}")

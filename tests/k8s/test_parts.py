@@ -1,0 +1,86 @@
+"""Of a release whose pods are all ready: whether its store is reached, asked of one of them."""
+
+import pytest
+
+from data_pipeline.door import UserError
+from k8s.api import AwayError
+from k8s.parts import Part, parts
+
+READY = {
+    "metadata": {"generation": 1},
+    "spec": {"replicas": 1},
+    "status": {"readyReplicas": 1, "updatedReplicas": 1, "observedGeneration": 1},
+}
+HEAD = {
+    "name": "ray",
+    "env": [{"name": "HOME", "value": "/tmp"}, {"name": "STTN_STORAGE", "value": "s3://lake/runs"}],
+}
+MLFLOW = {"name": "mlflow", "command": ["mlflow", "server", "--artifacts-destination=s3://lake/ml"]}
+
+
+class Cluster:
+    """An API server whose pods are named by their only container."""
+
+    namespace = "video"
+
+    def __init__(self, answer, *containers):
+        self.answer, self.containers, self.asked = answer, containers, []
+
+    def call(self, _method, path, **query):
+        kind, name = path.split("/")[-2:]
+        if kind == "configmaps":
+            return {}
+        if kind == "deployments":
+            return READY if name == "sttn-mlflow" else None
+        if name == "pods":
+            wanted = "ray" if "ray.io/cluster" in query["labelSelector"] else "mlflow"
+            pods = [one for one in self.containers if one["name"] == wanted]
+            return {"items": [pod_of(one) for one in pods]}
+        return {"items": []} if name == "events" else None
+
+    def through(self, *_):
+        return "OK"
+
+    def run(self, pod, container, command):
+        self.asked.append((pod, container, command[-1]))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def pod_of(container):
+    return {
+        "metadata": {"name": container["name"]},
+        "spec": {"containers": [container]},
+        "status": {"phase": "Running"},
+    }
+
+
+def test_the_head_is_asked_and_without_one_mlflow():
+    cluster = Cluster((0, "was written"), HEAD, MLFLOW)
+    assert parts(cluster, "sttn")[-1] == Part(
+        "store", True, "pod ray writes and reads s3://lake/runs"
+    )
+    assert cluster.asked == [("ray", "ray", "s3://lake/runs")]
+    cluster = Cluster((0, "was written"), MLFLOW)
+    assert parts(cluster, "sttn")[-1].ready
+    assert cluster.asked == [("mlflow", "mlflow", "s3://lake/ml")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready", "said"),
+    [
+        ((1, "refused: the store\n  does not answer\n"), False, "the store does not answer"),
+        (AwayError("pod mlflow does not answer"), False, "pod mlflow does not answer"),
+        (UserError("not allowed: pods/exec"), True, "not asked: not allowed: pods/exec"),
+    ],
+)
+def test_what_is_wrong_is_said_and_who_may_not_ask_says_so(answer, ready, said):
+    part = parts(Cluster(answer, MLFLOW), "sttn")[-1]
+    assert (part.name, part.ready) == ("store", ready)
+    assert said in part.detail
+
+
+def test_where_no_pod_knows_the_store_nobody_is_asked():
+    part = parts(Cluster((0, "")), "sttn")[-1]
+    assert part == Part("store", True, "not asked: no pod here knows it; helm test tries it")
