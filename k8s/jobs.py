@@ -11,13 +11,13 @@ from typing import final
 
 import yaml
 
-from data_pipeline.door import MISTAKE, Refused, UserError, first_few
+from data_pipeline.door import Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
 from k8s.health import trouble
 from k8s.log import Log
 from k8s.parts import NO_OPERATOR
-from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words
+from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words, mistake_of
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 _LOOK_S = 2.0
@@ -184,7 +184,7 @@ class RayJobs:
             Refused: the API server has been away for ten minutes; the job may run.
         """
         log, told = Log(self._api, write), ""
-        first = answered = time.monotonic()
+        first = answered = read_again = time.monotonic()
         uid = self.get(name)["metadata"]["uid"]
         while True:
             began = time.monotonic()
@@ -192,15 +192,16 @@ class RayJobs:
                 job = self.find(name)
                 if job is None or job["metadata"]["uid"] != uid:
                     return End("VANISHED", f"{name} was deleted before it ended", 1)
-                if has_begun(job) and (problem := log.read(job["status"])):
-                    tell(f"{name}: its log cannot be read: {problem}")
+                if has_begun(job) and (began >= read_again or ended(job)):
+                    if problem := log.read(job["status"]):
+                        tell(f"{name}: its log cannot be read: {problem}")
+                    # A long log is asked for whole: at most a tenth of the time goes into that.
+                    read_again = began + 10 * (time.monotonic() - began)
                 if ended(job):
                     return end_of(name, job, log.code)
-                if log.code == MISTAKE:
-                    # KubeRay knows no exit codes, and would try it again with a new cluster.
+                if end := mistake_of(name, job, log.code):
                     self._delete(job)
-                    said = f"{name} was asked for by mistake; its log says which"
-                    return End("FAILED", said, MISTAKE)
+                    return end
                 line = "; ".join([f"{name}: {in_words(job)}", *self._trouble(job, began - first)])
                 if line != told:
                     tell(line)
@@ -209,8 +210,7 @@ class RayJobs:
             except AwayError as error:
                 if time.monotonic() - answered > _AWAY_S:
                     raise Refused(f"{error}, for {_AWAY_S:.0f} s: {name} may run still") from error
-            # A long log is asked for whole: at most a tenth of the time goes into that.
-            time.sleep(max(_LOOK_S, 9 * (time.monotonic() - began)))
+            time.sleep(_LOOK_S)
 
     def _trouble(self, job: Object, watched: float) -> list[str]:
         """What keeps a job from beginning; it has been watched for so many seconds."""

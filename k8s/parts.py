@@ -134,18 +134,18 @@ def _store(api: Api, release: str) -> Part:
         for pod in api.call("GET", pods, labelSelector=label)["items"]:
             if pod["status"].get("phase") == "Running" and _storage(pod):
                 return _tried(api, pod)
-    return Part("store", True, "not asked: no pod here knows it; helm test tries it")
+    return Part("store", True, "not asked: no pod that stands uses it; helm test tries it")
 
 
 def _storage(pod: Object) -> str:
-    """Where the first container of a pod keeps its files."""
+    """Where the first container of a pod keeps runs, or artifacts on S3; "" = neither."""
     container = pod["spec"]["containers"][0]
     for variable in container.get("env", []):
         if variable["name"] == "STTN_STORAGE":
             return str(variable["value"])
-    marked = "--artifacts-destination="
-    words = container.get("command", [])
-    return next((str(w).removeprefix(marked) for w in words if w.startswith(marked)), "")
+    flag = "--artifacts-destination="
+    words = [str(word) for word in container.get("command", [])]
+    return next((w.removeprefix(flag) for w in words if w.startswith(f"{flag}s3://")), "")
 
 
 def _tried(api: Api, pod: Object) -> Part:

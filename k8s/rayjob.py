@@ -92,6 +92,24 @@ def in_words(job: Object) -> str:
     return words + attempt if words else end_of("it", job).message.removeprefix("it ")
 
 
+def mistake_of(name: str, job: Object, code: int | None) -> End | None:
+    """How a job ends that was asked for by mistake; None = it was not, as far as is known.
+
+    KubeRay knows no exit codes, and would try it again with a new cluster. Until that begins, three
+    seconds or more, it says how the last try ended.
+
+    Args:
+        name: for the message.
+        job: the RayJob.
+        code: its entrypoint's exit code, where Ray could be asked.
+    """
+    if code == MISTAKE:
+        return End("FAILED", f"{name} was asked for by mistake; its log says which", MISTAKE)
+    if _told_code(job) == MISTAKE:
+        return End("FAILED", f"{name} was asked for by mistake: {_said(job)}", MISTAKE)
+    return None
+
+
 def end_of(name: str, job: Object, code: int | None = None) -> End:
     """How a job ended (`ended`).
 
@@ -102,7 +120,7 @@ def end_of(name: str, job: Object, code: int | None = None) -> End:
     """
     status = job["status"]
     state, ray = status["jobDeploymentStatus"], status.get("jobStatus", "")
-    said = " ".join(str(status.get("message", "")).split())
+    said = _said(job)
     if state == "ValidationFailed":
         return End(state, f"{name} was not taken by KubeRay: {said}", MISTAKE)
     if state == "Complete" and ray == "SUCCEEDED":
@@ -112,9 +130,18 @@ def end_of(name: str, job: Object, code: int | None = None) -> End:
     reason = str(status.get("reason", ""))
     if reason in _REASONS:
         return End(reason, f"{name} failed: {_REASONS[reason]}: {said}".rstrip(": "), 1)
-    found = _EXIT.search(said)
-    code = code or (int(found.group(1)) if found else 1)
+    found = _told_code(job)
+    code = code or found or 1
     tries = int(status.get("failed") or 0)
     again = f" {tries} times, the last time" if tries > 1 else ""
     why = "its log says why" if code != 1 or found else said or "no reason given"
     return End("FAILED", f"{name} failed{again} with exit code {code}: {why}", code)
+
+
+def _said(job: Object) -> str:
+    return " ".join(str(job.get("status", {}).get("message", "")).split())
+
+
+def _told_code(job: Object) -> int | None:
+    found = _EXIT.search(_said(job))
+    return int(found.group(1)) if found else None

@@ -81,6 +81,11 @@ def test_what_is_wrong_is_said_and_who_may_not_ask_says_so(answer, ready, said):
     assert said in part.detail
 
 
-def test_where_no_pod_knows_the_store_nobody_is_asked():
-    part = parts(Cluster((0, "")), "sttn")[-1]
-    assert part == Part("store", True, "not asked: no pod here knows it; helm test tries it")
+@pytest.mark.parametrize(
+    "containers",
+    [(), ({**MLFLOW, "command": ["mlflow", "--artifacts-destination=/data/artifacts"]},)],
+)
+def test_where_no_pod_uses_the_store_nobody_is_asked(containers):
+    cluster = Cluster((0, ""), *containers)
+    part = parts(cluster, "sttn")[-1]
+    assert (part.ready, part.detail[:9], cluster.asked) == (True, "not asked", [])

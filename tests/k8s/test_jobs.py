@@ -1,0 +1,55 @@
+"""RayJobs that are watched, on an API server that says what a real one has said."""
+
+import itertools
+
+import pytest
+
+from k8s import jobs
+from k8s.api import AwayError
+from k8s.state import End
+
+RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "j", "failed": 0}
+EXIT_2 = "Job entrypoint command failed with exit code 2, last available logs: s3://x is not there"
+AGAIN = {**RUNNING, "jobDeploymentStatus": "Retrying", "jobStatus": "FAILED", "message": EXIT_2}
+SECOND = {"jobDeploymentStatus": "Initializing", "failed": 1}
+
+
+class Cluster:
+    """Each look at the job sees the next of some states, the last one for ever; its head is gone."""
+
+    namespace = "video"
+
+    def __init__(self, *states):
+        self.states = itertools.chain(states, itertools.repeat(states[-1]))
+        self.deleted = False
+
+    def call(self, method, path, *_, **__):
+        if method == "DELETE":
+            self.deleted = True
+        if "/rayjobs/" in path:
+            return {"metadata": {"name": "one", "uid": "u"}, "status": next(self.states)}
+        return None
+
+    def through(self, *_):
+        raise AwayError("no endpoints available for the head")
+
+
+@pytest.fixture
+def follow(monkeypatch):
+    monkeypatch.setattr(jobs, "_LOOK_S", 0.0)
+    return lambda cluster: jobs.RayJobs(cluster, "sttn").follow("one", str, str)
+
+
+def test_a_mistake_is_not_tried_again_though_the_head_is_gone_before_it_told_the_exit_code(follow):
+    cluster = Cluster(RUNNING, RUNNING, AGAIN, SECOND)
+    end = follow(cluster)
+    assert end == End("FAILED", f"one was asked for by mistake: {EXIT_2}", 2)
+    assert cluster.deleted
+
+
+def test_what_failed_otherwise_is_tried_again(follow):
+    again = {**AGAIN, "message": EXIT_2.replace("2", "1")}
+    done = {**RUNNING, "jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "failed": 1}
+    cluster = Cluster(RUNNING, again, SECOND, RUNNING, done)
+    assert follow(cluster) == End("SUCCEEDED", "one is done", 0)
+    assert not cluster.deleted
