@@ -15,7 +15,7 @@ SECOND = {"jobDeploymentStatus": "Initializing", "failed": 1}
 
 
 class Cluster:
-    """Each look at the job sees the next of some states, the last one for ever; its head is gone."""
+    """Each look at the job sees the next of some states; its head is gone."""
 
     namespace = "video"
 
