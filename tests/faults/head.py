@@ -55,7 +55,7 @@ class Head:
         except OSError:
             return False
 
-    def ray_job(self, *words, seconds=200, **environment):
+    def ray_job(self, *words, seconds=400, **environment):
         """`ray job …` as typed: exit code and everything it printed."""
         command = ["ray", "job", words[0], "--address", f"http://127.0.0.1:{self.port}", *words[1:]]
         done = subprocess.run(
