@@ -86,6 +86,20 @@ class Api:
         """
         return self._answered(method, path, {"Content-Type": "application/json"}, body, query)
 
+    def changes(self, path: str, since: str, seconds: int, **query: Any) -> list[Object]:
+        """Each state that objects take within the next seconds, in their order.
+
+        Args:
+            path: of all of a kind.
+            since: resource version after which it counts.
+            seconds: how long to look, at least 1.
+            query: of the URL.
+        """
+        asked = {"watch": 1, "resourceVersion": since, "timeoutSeconds": seconds, **query}
+        text = self._answered("GET", path, {}, None, asked, raw=True)
+        events = [json.loads(line) for line in text.splitlines()]
+        return [one["object"] for one in events if one["type"] in ("ADDED", "MODIFIED")]
+
     def through(self, service: str, path: str, token: str = "") -> Any:
         """What a service inside the cluster answers, asked by way of the API server.
 
@@ -140,6 +154,8 @@ class Api:
         headers: dict[str, str],
         body: Object | None,
         query: dict[str, Any],
+        *,
+        raw: bool = False,
     ) -> Any:
         try:
             asked = self._client.param_serialize(
@@ -154,6 +170,8 @@ class Api:
             text = bytes(response.read() or b"").decode(errors="replace")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise AwayError(f"the API server at {self.server} does not answer: {error}") from error
+        if raw and response.status < http.HTTPStatus.BAD_REQUEST:
+            return text
         return _understood(response.status, text, f"{method} {path}")
 
 

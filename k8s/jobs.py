@@ -1,7 +1,7 @@
 """RayJobs: the chart's templates, filled in; one job for the same submission; watched to its end.
 
-Every watch is a look now and then at what the API server knows: one that breaks, or an API server
-that is away for a while, loses nothing.
+A job is watched by a look now and then at what the API server knows, so that an API server that is
+away for a while loses nothing; what passes between two looks is watched as Kubernetes means it.
 """
 
 import time
@@ -20,7 +20,7 @@ from k8s.parts import NO_OPERATOR
 from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words, mistake_of
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
-_LOOK_S = 2.0
+_LOOK_S = 2
 _AWAY_S = 600.0  # an API server that is away for so long is not waited for
 _UNSEEN_S = 20.0  # within which an operator has looked at a new job
 _GONE_S = 300.0  # a job that is being deleted is gone by then
@@ -199,9 +199,6 @@ class RayJobs:
                     read_again = began + 10 * (time.monotonic() - began)
                 if ended(job):
                     return end_of(name, job, log.code)
-                if end := mistake_of(name, job, log.code):
-                    self._delete(job)
-                    return end
                 line = "; ".join([f"{name}: {in_words(job)}", *self._trouble(job, began - first)])
                 if line != told:
                     tell(line)
@@ -210,7 +207,28 @@ class RayJobs:
             except AwayError as error:
                 if time.monotonic() - answered > _AWAY_S:
                     raise Refused(f"{error}, for {_AWAY_S:.0f} s: {name} may run still") from error
+                time.sleep(_LOOK_S)
+                continue
+            if end := self._mistake(name, job, log.code):
+                return end
+
+    def _mistake(self, name: str, job: Object, code: int | None) -> End | None:
+        """Wait until the next look; a job that was asked for by mistake is deleted."""
+        for state in (job, *self._passed(job)):
+            if end := mistake_of(name, state, code):
+                self._delete(job)
+                return end
+        return None
+
+    def _passed(self, job: Object) -> list[Object]:
+        """What a job becomes until the next look: KubeRay may be done with a state in 0.1 s."""
+        meta = job["metadata"]
+        one = f"metadata.name={meta['name']}"
+        try:
+            return self._api.changes(self._all, meta["resourceVersion"], _LOOK_S, fieldSelector=one)
+        except (AwayError, UserError):  # whoever may not watch may still look
             time.sleep(_LOOK_S)
+            return []
 
     def _trouble(self, job: Object, watched: float) -> list[str]:
         """What keeps a job from beginning; it has been watched for so many seconds."""

@@ -95,8 +95,8 @@ def in_words(job: Object) -> str:
 def mistake_of(name: str, job: Object, code: int | None) -> End | None:
     """How a job ends that was asked for by mistake; None = it was not, as far as is known.
 
-    KubeRay knows no exit codes, and would try it again with a new cluster. Until that begins, three
-    seconds or more, it says how the last try ended.
+    KubeRay knows no exit codes, and would try it again with a new cluster. Until that begins, 0.1 s
+    or more, it says how the last try ended.
 
     Args:
         name: for the message.
