@@ -5,7 +5,7 @@ away for a while loses nothing; what passes between two looks is watched as Kube
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -214,21 +214,23 @@ class RayJobs:
 
     def _mistake(self, name: str, job: Object, code: int | None) -> End | None:
         """Wait until the next look; a job that was asked for by mistake is deleted."""
-        for state in (job, *self._passed(job)):
+        for state in self._states(job):
             if end := mistake_of(name, state, code):
                 self._delete(job)
                 return end
         return None
 
-    def _passed(self, job: Object) -> list[Object]:
-        """What a job becomes until the next look: KubeRay may be done with a state in 0.1 s."""
+    def _states(self, job: Object) -> Iterator[Object]:
+        """A job, and what it becomes until the next look: KubeRay may leave a state in 0.1 s."""
+        yield job
         meta = job["metadata"]
         one = f"metadata.name={meta['name']}"
         try:
-            return self._api.changes(self._all, meta["resourceVersion"], _LOOK_S, fieldSelector=one)
+            yield from self._api.changes(
+                self._all, meta["resourceVersion"], _LOOK_S, fieldSelector=one
+            )
         except (AwayError, UserError):  # whoever may not watch may still look
             time.sleep(_LOOK_S)
-            return []
 
     def _trouble(self, job: Object, watched: float) -> list[str]:
         """What keeps a job from beginning; it has been watched for so many seconds."""

@@ -1,12 +1,10 @@
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 import ray
-from moto.server import ThreadedMotoServer
 
-from data_pipeline.s3 import client
 from data_pipeline.session import ray_session
+from tests.loopback import bucket_on_s3
 from tests.tiny import shard_tiny, write_videos
 
 LENGTHS = (40, 12, 9)
@@ -15,24 +13,9 @@ LENGTHS = (40, 12, 9)
 @pytest.fixture(scope="package")
 def s3(tmp_path_factory):
     """An S3 server on loopback, and the variables that lead to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with bucket_on_s3("bucket") as uri, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STTN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        # Clients are kept by fsspec, and they keep the endpoint they were made for.
-        client().clear_instance_cache()
-        # moto keeps the buckets of all servers of a process together.
-        reset = Request(f"http://{host}:{port}/moto-api/reset", method="POST")
-        urlopen(reset, timeout=10).close()
-        client().mkdir("bucket")
-        yield "s3://bucket"
-        client().clear_instance_cache()
-    server.stop()
+        yield uri
 
 
 @pytest.fixture(scope="package")

@@ -1,28 +1,19 @@
 import socket
 
 import pytest
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from data_pipeline import s3
 from k8s import store
+from tests.loopback import bucket_on_s3
 
 pytestmark = pytest.mark.usefixtures("bucket")
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    S3FileSystem.clear_instance_cache()  # it was made for another server
-    s3.client().makedirs("lake", exist_ok=True)
-    yield
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+def bucket():
+    with bucket_on_s3("lake") as uri:
+        yield uri
 
 
 def test_a_store_that_is_there_is_written_and_read_and_left_as_it_was(capsys):

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 from safetensors import safe_open
 
 from data_pipeline import lake
 from data_pipeline.door import UserError
-from data_pipeline.s3 import client
+from tests.loopback import bucket_on_s3
 from training import checkpoint
 from training.checkpoint import weights_sha256
 
@@ -80,22 +79,9 @@ def test_a_part_of_what_was_saved_can_be_loaded_alone(tmp_path):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """On an S3 server on loopback, with the variables that lead to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    # Clients are kept by fsspec, and they keep the endpoint they were made for.
-    client().clear_instance_cache()
-    # moto keeps the buckets of all servers of a process together.
-    client().mkdir("checkpoints")
-    yield "s3://checkpoints"
-    client().clear_instance_cache()
-    server.stop()
+def bucket():
+    with bucket_on_s3("checkpoints") as uri:
+        yield uri
 
 
 def test_a_checkpoint_on_s3(bucket):
