@@ -3,7 +3,8 @@
 The map of this room:
 
 - `names`      every metric, tag and alias that is written to MLflow or read from it
-- `tracking`   MLflow runs: where they live, how scalars, pictures and data sets get there
+- `tracking`   where MLflow lives: its URI, its client, how long it is waited for
+- `runs`       runs of MLflow: how scalars, pictures, files and data sets get there
 - `journal`    lines on their way to MLflow, which may be away for a while
 - `registry`   the registered model: versions, aliases, tags
 - `model`      a loaded version: predicts a clip, streams a video

@@ -9,7 +9,7 @@ from data_pipeline import provenance
 from data_pipeline.door import UserError, say
 from data_pipeline.reader import DataSet
 from data_pipeline.session import ray_session
-from mlops import inputs, names, registry, results, tracking
+from mlops import inputs, names, registry, results, runs, tracking
 from mlops.model import trained_size
 from mlops.pool import Job, Scored, score
 from mlops.protocol import Protocol
@@ -92,7 +92,7 @@ def evaluate(
     if itself:
         # It is the champion: what it was scored against when it became that stands.
         del wanted[names.AGAINST_VERSION]
-    run_id = tracking.find_run(uri, wanted, finished=True)
+    run_id = runs.find(uri, wanted, finished=True)
     already = run_id is not None
     if run_id is None:
         run_id = _recorded(plan, version, champion, identity, still_ours)
@@ -132,9 +132,9 @@ def _recorded(
 ) -> str:
     """Score everything and record it as one finished run; returns its id."""
     uri = plan.tracking_uri
-    known = tracking.find_run(uri, identity, finished=False)
+    known = runs.find(uri, identity, finished=False)
     _give_up_others(uri, version, known)
-    run_id = tracking.ensure_run(
+    run_id = runs.ensure(
         uri,
         run_name=f"evaluate-{version.name}-{version.version}",
         kind=names.KIND_EVALUATION,
@@ -143,8 +143,8 @@ def _recorded(
     )
     try:
         digest = identity[names.DATA_DIGEST]
-        tracking.log_data_set(uri, run_id, plan.data_uri, digest, "evaluation")
-        tracking.log_params(uri, run_id, asdict(plan.protocol))
+        runs.log_data_set(uri, run_id, plan.data_uri, digest, "evaluation")
+        runs.log_params(uri, run_id, asdict(plan.protocol))
         with ray_session(plan.workers):
             scored = score(plan.job(version, champion))
         tracking.patient()
@@ -152,9 +152,9 @@ def _recorded(
         still_ours()
         _log(uri, run_id, plan.protocol, scored, identity)
     except BaseException:
-        tracking.finish(uri, run_id, "FAILED")
+        runs.finish(uri, run_id, "FAILED")
         raise
-    tracking.finish(uri, run_id)
+    runs.finish(uri, run_id)
     return run_id
 
 
@@ -165,9 +165,9 @@ def _give_up_others(uri: str, version: Version, ours: str | None) -> None:
         names.MODEL_NAME: version.name,
         names.MODEL_VERSION: version.version,
     }
-    for run in tracking.find_runs(uri, begun, finished=False, most=_MOST_BEGUN):
+    for run in runs.find_all(uri, begun, finished=False, most=_MOST_BEGUN):
         if run.info.status == "RUNNING" and run.info.run_id != ours:
-            tracking.finish(uri, run.info.run_id, "KILLED")
+            runs.finish(uri, run.info.run_id, "KILLED")
 
 
 def _log(
@@ -181,4 +181,4 @@ def _log(
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(data)
         tracking.client(uri).log_artifacts(run_id, folder)
-    tracking.log_scalars(uri, run_id, 0, means)
+    runs.log_scalars(uri, run_id, 0, means)

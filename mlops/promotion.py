@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from mlflow.entities import Run
 
 from data_pipeline.door import Refused, UserError
-from mlops import claims, gate, names, registry, results, tracking
+from mlops import claims, gate, names, registry, results, runs
 from mlops.gate import Rule
 from mlops.registry import Version
 from mlops.results import Evaluation
@@ -94,12 +94,12 @@ def decide(tracking_uri: str, version: Version, rule: Rule, leases: str) -> Deci
             decision.reasons,
             once=not decision.promote,
         )
-        tracking.log_params(uri, run_id, asdict(rule))
-        tracking.log_scalars(uri, run_id, 0, evaluation.means)
+        runs.log_params(uri, run_id, asdict(rule))
+        runs.log_scalars(uri, run_id, 0, evaluation.means)
         held.check()
         if decision.promote:
             _move(uri, version, champion)
-        tracking.finish(uri, run_id)
+        runs.finish(uri, run_id)
         now = None if after == names.NO_VERSION else after
         return Decided(word, run_id, decision.reasons, now)
 
@@ -133,15 +133,15 @@ def roll_back(tracking_uri: str, model: str, leases: str, why: str) -> Decided:
         )
         held.check()
         _return_to(uri, previous)
-        tracking.finish(uri, run_id)
+        runs.finish(uri, run_id)
         return Decided(names.DECISION_ROLLED_BACK, run_id, reasons, previous.version)
 
 
 def history(tracking_uri: str, model: str) -> tuple[Entry, ...]:
     """All decisions about a model, the oldest first."""
     wanted = {names.KIND: names.KIND_DECISION, names.MODEL_NAME: model}
-    runs = tracking.find_runs(tracking_uri, wanted, finished=True, most=_MOST_DECISIONS)
-    return tuple(_entry(run) for run in reversed(runs))
+    decided = runs.find_all(tracking_uri, wanted, finished=True, most=_MOST_DECISIONS)
+    return tuple(_entry(run) for run in reversed(decided))
 
 
 def _entry(run: Run) -> Entry:
@@ -200,10 +200,10 @@ def _recorded(
         names.MODEL_VERSION: version.version,
         **facts,
     }
-    known = tracking.find_run(uri, identity, finished=True) if once else None
+    known = runs.find(uri, identity, finished=True) if once else None
     if known is not None:
         return known
-    return tracking.ensure_run(
+    return runs.ensure(
         uri,
         run_name=f"{facts[names.DECISION]}-{version.name}-{version.version}".replace(" ", "-"),
         kind=names.KIND_DECISION,
@@ -214,14 +214,14 @@ def _recorded(
 def _settle(uri: str, model: str) -> None:
     """Bring decisions to their end whose process did not."""
     wanted = {names.KIND: names.KIND_DECISION, names.MODEL_NAME: model}
-    for run in tracking.find_runs(uri, wanted, finished=False, most=_MOST_DECISIONS):
+    for run in runs.find_all(uri, wanted, finished=False, most=_MOST_DECISIONS):
         if run.info.status == "KILLED":
             continue
         entry = _entry(run)
         champion = registry.alias_or_none(uri, model, names.CHAMPION)
         now = champion.version if champion else names.NO_VERSION
         if now not in (entry.before, entry.after):
-            tracking.finish(uri, entry.run_id, "KILLED")  # overtaken by somebody's own hand
+            runs.finish(uri, entry.run_id, "KILLED")  # overtaken by somebody's own hand
             continue
         if entry.before != entry.after:
             after = registry.resolve(uri, f"models:/{model}/{entry.after}")
@@ -229,7 +229,7 @@ def _settle(uri: str, model: str) -> None:
                 _return_to(uri, after)
             elif now == entry.before:
                 _move(uri, after, champion)
-        tracking.finish(uri, entry.run_id)
+        runs.finish(uri, entry.run_id)
 
 
 def _move(uri: str, version: Version, champion: Version | None) -> None:

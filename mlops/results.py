@@ -18,7 +18,8 @@ from data_pipeline.door import UserError
 from mlops import names
 from mlops.columns import TIME, Column
 from mlops.protocol import Protocol
-from mlops.tracking import artifact, client
+from mlops.runs import artifact
+from mlops.tracking import client
 
 SCHEMA = 2  # of the files
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_pipeline.door import UserError, nearest
 from data_pipeline.reader import DataSet
-from mlops import names, promotion, registry, results, tracking
+from mlops import names, promotion, registry, results, runs, tracking
 from mlops.figures import Curve
 from mlops.lineage import Lineage, lineage_of
 from mlops.promotion import Entry
@@ -107,13 +107,13 @@ def _found(uri: str, subject: str) -> tuple[Version | None, str]:
         raise UserError(f"run {subject!r}: there is no tracking store at {uri}")
     known = tracking.client(uri)
     training = f"tags.{names.KIND} = '{names.KIND_TRAINING}'"
-    runs = known.search_runs(
+    trainings = known.search_runs(
         [tracking.experiment_id(uri)], training, order_by=["start_time DESC"], max_results=1000
     )
-    for run in runs:
+    for run in trainings:
         if run.info.run_name == subject:
             return registry.find(uri, names.MODEL, {names.RUN_ID: run.info.run_id}), run.info.run_id
-    others = sorted({str(run.info.run_name) for run in runs})
+    others = sorted({str(run.info.run_name) for run in trainings})
     raise UserError(
         f"no training run {subject!r}{nearest(subject, others)}: "
         f"there are {', '.join(others) or 'none'}; or give models:/{names.MODEL}@{names.CHAMPION}"
@@ -153,7 +153,7 @@ def _drawings(uri: str, evaluation: Evaluation) -> tuple[Drawing, ...]:
         name = Path(file.path)
         subject, _, position = name.stem.rpartition("-")
         if subject == names.SUBJECT_CANDIDATE:
-            data = tracking.artifact(uri, evaluation.run_id, file.path)
+            data = runs.artifact(uri, evaluation.run_id, file.path)
             found.setdefault(int(position), {})[name.suffix] = data
     ours = {
         score.position: score

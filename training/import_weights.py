@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data_pipeline.door import UserError, parse, print_json, say
 from data_pipeline.provenance import commit
-from mlops import names, registry, tracking
+from mlops import names, registry, runs, tracking
 from mlops.door import run_door
 from mlops.registry import Version
 from training.checkpoint import weights_sha256
@@ -76,7 +76,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
     if found is not None:
         return found, True
     shape = GeneratorConfig(masked_attention=config.masked_attention)
-    run_id = tracking.ensure_run(
+    run_id = runs.ensure(
         tracking_uri,
         run_name=run_name,
         kind=names.KIND_IMPORT,
@@ -98,7 +98,7 @@ def import_weights(config: ImportConfig) -> tuple[Version, bool]:
                 names.WEIGHTS_SHA256: weights_sha256(weights),
             },
         )
-    tracking.finish(tracking_uri, run_id)
+    runs.finish(tracking_uri, run_id)
     registry.offer(tracking_uri, version)
     return version, False
 

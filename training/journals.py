@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from data_pipeline.door import say
-from mlops import names, tracking
+from mlops import names, runs, tracking
 from mlops.journal import Journal, Line, Taken
-from mlops.tracking import Point
+from mlops.runs import Point
 
 CLOSE_S = 60.0  # for what is not sent yet at the end of a run
 
@@ -60,10 +60,10 @@ def _send(tracking_uri: str, run_id: str, folder: Path, lines: Sequence[Line]) -
     points = [
         Point(line["clips"], line["time_ms"], line["values"]) for line in lines if "values" in line
     ]
-    tracking.log_points(tracking_uri, run_id, points)
+    runs.log_points(tracking_uri, run_id, points)
     for line in lines:
         if "tags" in line:
-            tracking.set_run_tags(tracking_uri, run_id, line["tags"])
+            runs.set_tags(tracking_uri, run_id, line["tags"])
         file = folder / (line.get("picture") or line.get("file") or "")
         if not file.is_file():
             continue
@@ -71,7 +71,7 @@ def _send(tracking_uri: str, run_id: str, folder: Path, lines: Sequence[Line]) -
             with Image.open(file) as picture:
                 image = np.asarray(picture)
             shown = names.VALIDATION_PICTURE, image, line["clips"]
-            tracking.log_picture(tracking_uri, run_id, *shown)
+            runs.log_picture(tracking_uri, run_id, *shown)
         else:
-            tracking.log_file(tracking_uri, run_id, file, line["folder"])
+            runs.log_file(tracking_uri, run_id, file, line["folder"])
         file.unlink()

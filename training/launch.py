@@ -13,7 +13,7 @@ from data_pipeline.door import Refused, UserError, say
 from data_pipeline.lease import lease
 from data_pipeline.provenance import commit
 from data_pipeline.reader import DataSet
-from mlops import names, tracking
+from mlops import names, runs, tracking
 from mlops.registry import Version
 from training import checkpoint, journals, record, start
 from training.checkpoint import Checkpoint
@@ -130,7 +130,7 @@ def _ended(tracking_uri: str, run_id: str) -> Iterator[None]:
         status = "FINISHED"
     finally:
         with suppress(MlflowException):
-            tracking.finish(tracking_uri, run_id, status)
+            runs.finish(tracking_uri, run_id, status)
 
 
 def _line(error: Exception) -> str:
@@ -174,7 +174,7 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
         tags[names.IMAGE] = os.environ[_IMAGE]
     if begun is not None:
         try:
-            tracking.ensure_run(
+            runs.ensure(
                 uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags, run_id=begun.run_id
             )
         except MlflowException as error:
@@ -190,7 +190,7 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
     if init is not None:
         start.refuse_unfit(init, start.weights_of(init, uri), config)
     begun = Record(
-        run_id=tracking.ensure_run(uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags),
+        run_id=runs.ensure(uri, run_name=config.name, kind=names.KIND_TRAINING, tags=tags),
         learnt=learnt_fields(config),
         data_digest=data_set.digest,
         init=init,
@@ -203,9 +203,9 @@ def _open_run(config: TrainConfig, run_uri: str, data_set: DataSet) -> Record:
 def _log_what_is_learnt(config: TrainConfig, begun: Record, data_set: DataSet) -> None:
     """Parameters and data set of the run, where MLflow does not have them yet."""
     uri = str(config.tracking_uri)
-    tracking.log_params(uri, begun.run_id, record.flat(to_json(config)))
-    if tracking.run_tags(uri, begun.run_id).get(names.DATA_DIGEST) != data_set.digest:
-        tracking.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
+    runs.log_params(uri, begun.run_id, record.flat(to_json(config)))
+    if runs.tags_of(uri, begun.run_id).get(names.DATA_DIGEST) != data_set.digest:
+        runs.log_data_set(uri, begun.run_id, str(config.data), data_set.digest, "training")
 
 
 def _reached(run_uri: str) -> Checkpoint | None:

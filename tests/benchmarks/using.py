@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
 
 from data_pipeline.session import ray_session
-from mlops import names, registry, tracking
+from mlops import names, registry, runs, tracking
 from mlops.evaluation import Plan
 from mlops.pool import score
 from mlops.protocol import Protocol
@@ -72,7 +72,7 @@ def figures(folder: Path, frames: int) -> Iterator[Figure]:
 def _registered(uri: str, shape: GeneratorConfig, width: int, height: int) -> Version:
     generator = build_generator(shape)
     initialise(generator, 0.02, torch.Generator().manual_seed(0))
-    run_id = tracking.ensure_run(uri, run_name="random", kind=names.KIND_TRAINING, tags={})
+    run_id = runs.ensure(uri, run_name="random", kind=names.KIND_TRAINING, tags={})
     with model_folder(dict(generator.state_dict()), shape, width, height, "MIT") as (model, _):
         return registry.register(
             uri, name=names.MODEL, run_id=run_id, clips=0, model_dir=model, tags={}

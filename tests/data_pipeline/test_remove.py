@@ -19,7 +19,7 @@ from data_pipeline.lease import lease
 from data_pipeline.provenance import DATA_DIGEST
 from data_pipeline.references import references as find_references
 from data_pipeline.remove import MARK, remove_abandoned, remove_data_set
-from mlops import tracking
+from mlops import runs, tracking
 from tests.data_pipeline import handmade
 
 DAY = 86400
@@ -40,14 +40,14 @@ def registry(tmp_path_factory):
         patch.setenv("MLFLOW_TRACKING_URI", "")
         uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
         tracking.local_store_ready(uri)
-        run_id = tracking.ensure_run(uri, run_name="first", kind="training", tags={})
-        tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
+        run_id = runs.ensure(uri, run_name="first", kind="training", tags={})
+        runs.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
         client = MlflowClient(uri, uri)
         client.create_registered_model("sttn")
         tags = {DATA_DIGEST: "d" * 64}
         client.create_model_version("sttn", "/nowhere", run_id=run_id, tags=tags)
-        other = tracking.ensure_run(uri, run_name="binned", kind="training", tags={})
-        tracking.log_data_set(uri, other, "/lake/tiny/v2", "e" * 64, "training")
+        other = runs.ensure(uri, run_name="binned", kind="training", tags={})
+        runs.log_data_set(uri, other, "/lake/tiny/v2", "e" * 64, "training")
         client.delete_run(other)
         yield uri
 

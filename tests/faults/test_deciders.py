@@ -6,7 +6,7 @@ import time
 import pytest
 from ray.cluster_utils import Cluster
 
-from mlops import names, promotion, registry, tracking
+from mlops import names, promotion, registry, runs, tracking
 from tests.faults.processes import door, finish
 from tests.mlops import foreign
 from tests.tiny import shard_tiny, write_videos
@@ -50,7 +50,7 @@ def evaluations(uri):
     return tuple(
         sorted(
             (run.data.tags[names.MODEL_VERSION], run.data.tags[names.AGAINST_VERSION])
-            for run in tracking.find_runs(uri, wanted, finished=status == "FINISHED", most=100)
+            for run in runs.find_all(uri, wanted, finished=status == "FINISHED", most=100)
             if run.info.status == status
         )
         for status in ("FINISHED", "RUNNING")

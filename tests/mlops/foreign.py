@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mlflow.pyfunc
 
-from mlops import names, registry, results, tracking
+from mlops import names, registry, results, runs, tracking
 from mlops.protocol import PROTOCOLS
 from mlops.results import ClipScore
 
@@ -67,12 +67,12 @@ def load(model_uri: str):
 
 def training_run(uri: str, name: str = "tiny") -> str:
     """A finished training run with a few scalars."""
-    run_id = tracking.ensure_run(
+    run_id = runs.ensure(
         uri, run_name=name, kind=names.KIND_TRAINING, tags={names.COMMIT: "c" * 40}
     )
     for clips in (4, 8, 12):
-        tracking.log_scalars(uri, run_id, clips, {names.LOSS_HOLE: 1 / clips, names.LOSS_VALID: 1})
-    tracking.finish(uri, run_id)
+        runs.log_scalars(uri, run_id, clips, {names.LOSS_HOLE: 1 / clips, names.LOSS_VALID: 1})
+    runs.finish(uri, run_id)
     return run_id
 
 
@@ -122,7 +122,7 @@ def record_evaluation(uri: str, version, folder: Path, against: str | None = Non
         for position in range(2)
     ]
     means = results.means(scores, protocol)
-    run_id = tracking.ensure_run(
+    run_id = runs.ensure(
         uri,
         run_name=f"evaluate-{version.version}",
         kind=names.KIND_EVALUATION,
@@ -132,11 +132,11 @@ def record_evaluation(uri: str, version, folder: Path, against: str | None = Non
             names.AGAINST_VERSION: against or names.NO_VERSION,
         },
     )
-    tracking.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "evaluation")
+    runs.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "evaluation")
     results.write(folder, scores, protocol, means, {})
     tracking.client(uri).log_artifacts(run_id, str(folder))
-    tracking.log_scalars(uri, run_id, 0, means)
-    tracking.finish(uri, run_id)
+    runs.log_scalars(uri, run_id, 0, means)
+    runs.finish(uri, run_id)
     done = {names.EVALUATION: names.EVALUATION_DONE, names.EVALUATION_RUN: run_id}
     registry.set_tags(uri, version, done)
     return run_id

@@ -26,6 +26,7 @@ from mlops import (
     pictures,
     registry,
     results,
+    runs,
     scoring,
     tracking,
 )
@@ -133,7 +134,7 @@ def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path
         names.DATA_DIGEST: DataSet.open(data_set).digest,
         names.PROTOCOL_DIGEST: PROTOCOL.digest(),
     }
-    tracking.set_run_tags(store, run_id, what)
+    runs.set_tags(store, run_id, what)
     registry.set_alias(store, version, names.CHAMPION)
     assert _evaluate(store, data_set) == 0
     assert f"models:/sttn/2 was already evaluated: run {run_id}" in capfd.readouterr().out

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from mlops import names, tracking
+from mlops import names, runs, tracking
 from mlops.journal import Journal, Taken
-from mlops.tracking import Point
+from mlops.runs import Point
 
 
 def line(number):
@@ -123,10 +123,10 @@ def test_a_folder_that_cannot_be_made_loses_lines_and_stops_nobody(tmp_path, rec
 
 def test_a_point_that_is_sent_twice_is_in_mlflow_once(store):
     """The process is killed after sending, before it ticks the line off."""
-    run_id = tracking.ensure_run(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
+    run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
     points = [Point(clips, 1000 + clips, {names.LOSS_HOLE: 1 / clips}) for clips in (4, 8)]
-    tracking.log_points(store, run_id, points[:1])
-    tracking.log_points(store, run_id, points)
+    runs.log_points(store, run_id, points[:1])
+    runs.log_points(store, run_id, points)
     history = tracking.client(store).get_metric_history(run_id, names.LOSS_HOLE)
     assert [(one.step, one.value) for one in history] == [(4, 0.25), (8, 0.125)]
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from mlops import lineage, names, promote, registry, report, tracking
+from mlops import lineage, names, promote, registry, report, runs
 from tests.faults.processes import ROOT
 from tests.mlops import foreign
 from tests.mlops.server import ADMIN, PASSWORD, Server, basic, postgresql
@@ -144,6 +144,6 @@ def test_nobody_there_is_one_line(team, capsys):
 
 
 def test_each_user_signs_what_is_decided(server, team):
-    runs = tracking.find_runs(server.uri, {names.KIND: names.KIND_DECISION}, finished=True, most=10)
+    decided = runs.find_all(server.uri, {names.KIND: names.KIND_DECISION}, finished=True, most=10)
     assert team
-    assert {run.data.tags["mlflow.user"] for run in runs} == {ADMIN}
+    assert {run.data.tags["mlflow.user"] for run in decided} == {ADMIN}
