@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from data_pipeline.config import Command, ShardConfig
-from data_pipeline.door import UserError, parse
+from data_pipeline.door import UserError, first_few, parse
 from mlops.config import EvaluateConfig
-from training.config import ENVIRONMENT
+from training.config import ENVIRONMENT, flag
 from training.invocation import invocation
 
 LONGEST = 47  # characters of a RayJob's name that KubeRay takes
@@ -51,11 +51,14 @@ def asked(kind: str, preset: str, flags: Sequence[str], *, checkout: bool = Fals
         checkout: it runs in a checkout of this project instead of an installation.
 
     Raises:
-        UserError: the door would not take the flags, or the name is too long.
+        UserError: the door would not take the flags, a path means a folder of this machine, or
+            the name is too long.
     """
     words = [*(["shard"] if kind == "shard" else []), *([preset] if preset else []), *flags]
     with _on_cluster():
-        works_on = _works_on(kind, words)
+        works_on, places = _read(kind, words)
+    if not checkout:
+        _check_places(places)
     name = _named(kind, works_on)
     door = (_IN_CHECKOUT if checkout else _INSTALLED)[kind]
     arguments = shlex.join(words)
@@ -77,18 +80,40 @@ def check_ray(there: str, who: str) -> None:
         raise UserError(f"{who} Ray {there}, and here is {here}: install the same version")
 
 
-def _works_on(kind: str, words: Sequence[str]) -> str:
-    """What makes two jobs of a kind the same one: the run, the data set, the version."""
+def _read(kind: str, words: Sequence[str]) -> tuple[str, Sequence[tuple[str, str | None]]]:
+    """What makes two jobs of a kind the same one, and each flag that names a place, with the place.
+
+    Two jobs of the same run, data set or version are the same.
+    """
     if kind == "train":
-        return invocation(words)[1].config.name
+        run = invocation(words)[1].config
+        return run.name, [(flag(name), getattr(run, name)) for name in ENVIRONMENT]
     if kind == "shard":
-        config = parse(Command, words, prog="data_pipeline/run.py", description="")
-        assert isinstance(config, ShardConfig)
-        return "-".join(config.output.rstrip("/").split("/")[-2:])
-    evaluate = parse(EvaluateConfig, words, prog="evaluate", description="")
-    if evaluate.watch:
+        shard = parse(Command, words, prog="data_pipeline/run.py", description="")
+        assert isinstance(shard, ShardConfig)
+        places = [*(("--input", one) for one in shard.input), ("--output", shard.output)]
+        return "-".join(shard.output.rstrip("/").split("/")[-2:]), places
+    judged = parse(EvaluateConfig, words, prog="evaluate", description="")
+    if judged.watch:
         raise UserError("--watch never ends, and a job has a deadline: start it beside MLflow")
-    return evaluate.model.removeprefix("models:/")
+    named = ("data", "tracking_uri", "masks", "flows", "i3d")
+    places = [(flag(name), getattr(judged, name)) for name in named]
+    return judged.model.removeprefix("models:/"), places
+
+
+def _check_places(places: Sequence[tuple[str, str | None]]) -> None:
+    """See that no place is meant as seen from the folder that somebody is in here."""
+    here = [f"{name} {place}" for name, place in places if place and _is_relative(place)]
+    if here:
+        raise UserError(
+            f"{first_few(here, 3)}: a job's pods do not have the folder that you are in. Give an "
+            "s3:// URI, a path that the pods mount, or a server"
+        )
+
+
+def _is_relative(place: str) -> bool:
+    path = place.removeprefix("sqlite:///")
+    return not path.startswith("/") and ":" not in path
 
 
 def _named(kind: str, works_on: str) -> str:
@@ -107,11 +132,11 @@ def _named(kind: str, works_on: str) -> str:
 
 @contextmanager
 def _on_cluster() -> Iterator[None]:
-    """What the cluster's pods have in their environment counts as given."""
-    lacking = [name for name in ENVIRONMENT.values() if not os.environ.get(name)]
-    os.environ.update({name: f"/the/{name}/of/the/cluster" for name in lacking})
+    """What the cluster's pods have in their environment counts as given, and not what is here."""
+    before = dict(os.environ)
+    os.environ.update({name: f"/the/{name}/of/the/cluster" for name in ENVIRONMENT.values()})
     try:
         yield
     finally:
-        for name in lacking:
-            del os.environ[name]
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,7 +1,9 @@
 """The parts of a release: what is there, whether it is ready, and what is wrong with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import yaml
 
 from data_pipeline.door import UserError
 from k8s.api import Api, AwayError, Object
@@ -55,7 +57,8 @@ def parts(api: Api, release: str) -> list[Part]:
         UserError: there is no such release.
     """
     core, apps = (f"/{one}/namespaces/{api.namespace}" for one in ("api/v1", "apis/apps/v1"))
-    if api.call("GET", f"{core}/configmaps/{release}-jobs") is None:
+    jobs = api.call("GET", f"{core}/configmaps/{release}-jobs")
+    if jobs is None:
         raise UserError(
             f"there is no release {release!r} in namespace {api.namespace}: python k8s/cluster.py "
             "up --values FILE"
@@ -71,6 +74,7 @@ def parts(api: Api, release: str) -> list[Part]:
             there.append(_deployment(name, made, trouble(api, label)))
     if any(part.name == "mlflow" and part.ready for part in there):
         there.append(_answers(api, f"{release}-mlflow:5000"))
+    there.append(_jobs(api, jobs["data"]))
     if all(part.ready for part in there):
         there.append(_store(api, release))
     return there
@@ -122,6 +126,38 @@ def _answers(api: Api, service: str) -> Part:
     except UserError as error:
         return Part("registry", True, f"not asked: {error}")
     return Part("registry", said is not None, f"MLflow answers: {said}")
+
+
+def _jobs(api: Api, templates: Mapping[str, str]) -> Part:
+    """Whether that is there which the pods of jobs need, and would wait for without end."""
+    needed = {one for text in templates.values() for one in _needed(yaml.safe_load(text))}
+    lacking = [f"{kind} {name}" for kind, name in sorted(needed) if not _exists(api, kind, name)]
+    if lacking:
+        return Part("jobs", False, f"their pods need what is not there: {', '.join(lacking)}")
+    kinds = sorted(name.removesuffix(".yaml") for name in templates)
+    return Part("jobs", True, f"templates of {', '.join(kinds)}")
+
+
+def _needed(node: object) -> Iterator[tuple[str, str]]:
+    """Kind and name of each claim and Secret that a manifest refers to."""
+    if isinstance(node, dict):
+        if "claimName" in node:
+            yield "PersistentVolumeClaim", node["claimName"]
+        if "secretKeyRef" in node:
+            yield "Secret", node["secretKeyRef"]["name"]
+        if "secretName" in node:
+            yield "Secret", node["secretName"]
+    if isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _needed(child)
+
+
+def _exists(api: Api, kind: str, name: str) -> bool:
+    try:
+        found = api.call("GET", f"/api/v1/namespaces/{api.namespace}/{kind.lower()}s/{name}")
+    except UserError:
+        return True  # whoever may not look at Secrets may still have them
+    return found is not None
 
 
 def _store(api: Api, release: str) -> Part:

