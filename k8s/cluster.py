@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from data_pipeline.door import Refused, parse, run_door, say
+from data_pipeline.door import Refused, first_few, parse, run_door, say
 from k8s import helm
 from k8s.api import Api, AwayError
 from k8s.config import ClusterCommand, ClusterConfig, DownConfig, UpConfig
+from k8s.jobs import RayJobs
 from k8s.parts import Part, check_kinds, parts
+from k8s.rayjob import ended
 
 _LOOK_S = 2.0
 
@@ -30,9 +32,7 @@ def _body(argv: Sequence[str]) -> int:
         return _up(config)
     api = Api(config.context, config.namespace)
     if isinstance(config, DownConfig):
-        helm.uninstalled(config.release, _where(config, api))
-        say(f"{config.release} is gone from {api.namespace}; its volumes and data stay")
-        return 0
+        return _down(config, api)
     return _told(parts(api, config.release))
 
 
@@ -49,6 +49,22 @@ def _up(config: UpConfig) -> int:
     )
     say(f"{config.release} is installed in {api.namespace}")
     return _waited(api, config)
+
+
+def _down(config: DownConfig, api: Api) -> int:
+    jobs = RayJobs(api, config.release)
+    busy = [one["metadata"]["name"] for one in jobs.all() if not ended(one)]
+    if busy and not config.stop_jobs:
+        raise Refused(
+            f"at work: {first_few(busy)}. Wait for them, or say --stop-jobs: submitted again, they "
+            "go on from their last checkpoint"
+        )
+    helm.uninstalled(config.release, _where(config, api))
+    # Now that no controller makes new ones.
+    for one in jobs.all():
+        jobs.delete(one["metadata"]["name"])
+    say(f"{config.release} is gone from {api.namespace} with its jobs; its volumes and data stay")
+    return 0
 
 
 def _where(config: ClusterConfig, api: Api) -> list[str]:

@@ -122,7 +122,10 @@ class StatusConfig(ClusterConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownConfig(ClusterConfig):
-    """Uninstall the release. Volumes, buckets and what lies in them stay."""
+    """Uninstall the release with its jobs. Volumes, buckets and what lies in them stay."""
+
+    stop_jobs: bool = False
+    """Also where some are at work: they go on from their last checkpoint when submitted again."""
 
 
 ClusterCommand: Any = (

@@ -16,13 +16,12 @@ from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.asked import Asked, check_ray
 from k8s.health import trouble
 from k8s.log import Log
-from k8s.parts import NO_OPERATOR
+from k8s.parts import NO_OPERATOR, UNSEEN_S
 from k8s.rayjob import asked_of, difference, end_of, ended, filled, has_begun, in_words, mistake_of
 from k8s.state import DONE, RUNNING, SUBMITTED, End
 
 _LOOK_S = 2
 _AWAY_S = 600.0  # an API server that is away for so long is not waited for
-_UNSEEN_S = 20.0  # within which an operator has looked at a new job
 _GONE_S = 300.0  # a job that is being deleted is gone by then
 
 
@@ -237,7 +236,7 @@ class RayJobs:
         if has_begun(job):
             return []
         if not job.get("status"):
-            return [NO_OPERATOR] if watched > _UNSEEN_S else []
+            return [NO_OPERATOR] if watched > UNSEEN_S else []
         cluster = job["status"].get("rayClusterName")
         return trouble(self._api, f"ray.io/cluster={cluster}") if cluster else []
 

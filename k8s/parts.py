@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import yaml
 
@@ -11,6 +12,7 @@ from k8s.health import short, trouble
 from k8s.log import token_of
 
 NO_OPERATOR = "nobody has looked at it: is KubeRay's operator running, and does it watch here?"
+UNSEEN_S = 20.0  # within which an operator has looked at something new
 _NEWEST_FIELD = "preRunningDeadlineSeconds"  # of those that the chart uses
 
 
@@ -91,9 +93,14 @@ def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Part:
         f"{status.get('desiredGPU', '0')} GPUs seen by Ray"
     )
     ready = head and have >= want and bool(status)
-    if not status:
+    if not status and _age_s(cluster) > UNSEEN_S:
         wrong = [*wrong, NO_OPERATOR]
     return Part("Ray", ready, "; ".join([detail, *wrong]) if not ready else detail)
+
+
+def _age_s(made: Object) -> float:
+    born = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
+    return (datetime.now(UTC) - born).total_seconds()
 
 
 def _gpus(api: Api, cluster: str) -> str:
