@@ -11,7 +11,9 @@ def test_an_upgrade_keeps_the_registry_and_uninstalling_keeps_the_volumes(place,
     place.door("cluster", "up", "--values", values)
     with place.forwarded("sttn-mlflow", 5000) as uri:
         assert "champion none -> 1" in place.mlops("promote", "--history", tracking=uri)
-    place.door("cluster", "down")
+    place.door("submit", "train", "smoke", "--detach", "--", "--name", "busy")
+    assert "refused: at work: sttn-train-busy" in place.door("cluster", "down", code=1)
+    place.door("cluster", "down", "--stop-jobs")
     for kind in (
         "apis/ray.io/v1 rayjobs",
         "apis/ray.io/v1 rayclusters",
