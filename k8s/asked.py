@@ -81,9 +81,9 @@ def check_ray(there: str, who: str) -> None:
 
 
 def _read(kind: str, words: Sequence[str]) -> tuple[str, Sequence[tuple[str, str | None]]]:
-    """What makes two jobs of a kind the same one, and each flag that names a place, with the place.
+    """The run, data set or version that a job works on, and its flags that name a place, with it.
 
-    Two jobs of the same run, data set or version are the same.
+    Two jobs of a kind that work on the same are the same one.
     """
     if kind == "train":
         run = invocation(words)[1].config
@@ -133,10 +133,13 @@ def _named(kind: str, works_on: str) -> str:
 @contextmanager
 def _on_cluster() -> Iterator[None]:
     """What the cluster's pods have in their environment counts as given, and not what is here."""
-    before = dict(os.environ)
-    os.environ.update({name: f"/the/{name}/of/the/cluster" for name in ENVIRONMENT.values()})
+    before = {name: os.environ.get(name) for name in ENVIRONMENT.values()}
+    os.environ.update({name: f"/the/{name}/of/the/cluster" for name in before})
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
