@@ -42,8 +42,9 @@ demo: install ## real videos -> lake -> training -> registry -> promotion -> inp
 	@echo 'demo/report.html            curves, metrics, frames, lineage: open it in a browser'
 	@echo 'MLflow:  $(BIN)/mlflow ui --backend-store-uri $(DEMO_TRACKING)'
 
+# Two tests at a time on two cores: more threads than cores spin while they wait for one another.
 test: install lint ## every check: format, lint, types, imports, tests
-	$(BIN)/python -m pytest -m 'not long and not cluster' --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long and not cluster' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-long: install ## what takes longer than a quarter of an hour
 	$(BIN)/python -m pytest -m long
