@@ -106,7 +106,7 @@ def _check_places(places: Sequence[tuple[str, str | None]]) -> None:
     here = [f"{name} {place}" for name, place in places if place and _is_relative(place)]
     if here:
         raise UserError(
-            f"{first_few(here, 3)}: a job's pods do not have the folder that you are in. Give an "
+            f"{first_few(here)}: a job's pods do not have the folder that you are in. Give an "
             "s3:// URI, a path that the pods mount, or a server"
         )
 

@@ -42,7 +42,7 @@ class Leader:
     def _is_free(self, spec: Object) -> bool:
         if spec.get("holderIdentity") in ("", None, self._identity):
             return True
-        renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
+        renewed = datetime.fromisoformat(spec["renewTime"])
         return datetime.now(UTC) > renewed + timedelta(seconds=spec["leaseDurationSeconds"])
 
     def _written(self, lease: Object) -> Object:
