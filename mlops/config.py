@@ -1,4 +1,4 @@
-"""What each door of this room can be told. Frozen; units in the line of each field.
+"""Options of each command of this room. Frozen; units in the line of each field.
 
 Nothing here imports torch, ray, mlflow or av, so that `--help` answers at once.
 """
@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mlops import names
-from mlops.gate import Rule
+from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from mlops.tracking import names
 
 
 def _from_environment(variable: str) -> str:
@@ -31,14 +31,68 @@ def _require(value: str, flag: str, variable: str) -> None:
         raise ValueError(f"{flag} is missing: give it, or set {variable}")
 
 
-def _at_least_one(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} is {value}: give at least 1")
-
-
 CANDIDATE_URI = f"models:/{names.MODEL}@{names.CANDIDATE}"
 CHAMPION_URI = f"models:/{names.MODEL}@{names.CHAMPION}"
+
+
+# Old flags, and what they are called now; they go with the next release.
+RENAMED = {
+    "--feather": "--blend-width",
+    "--least-videos": "--min-videos",
+    "--most-megabytes": "--max-megabytes",
+    "--most-seconds-per-frame": "--max-seconds-per-frame",
+    "--refused-is-done": "--exit-zero-on-reject",
+}
+
+# Titles of options in `--help`; those that matter first stand above them, without a title.
+EVALUATE_GROUPS = {
+    "protocol": ("split", "clips_per_video", "frames_per_clip", "masks", "against"),
+    "metric": ("flows", "i3d", "i3d_sha256"),
+    "watch": ("watch", "until_idle"),
+    "job": ("workers", "leases", "exit_zero_on_reject", "json"),
+}
+PROMOTE_GROUPS = {"job": ("leases", "json")}
+INPAINT_GROUPS = {
+    "mask": ("mask_threshold", "invert_mask", "dilate", "blend_width"),
+    "encoding": ("codec", "crf", "lossless", "audio", "fps"),
+    "measurement": ("truth", "json"),
+    "flow": ("flows",),
+}
+BURN_IN_GROUPS = {
+    "overlay": ("frames_per_text", "font", "logo_opacity"),
+    "footage": ("fps", "json"),
+}
+LINEAGE_GROUPS = {"reproduction": ("reproduce", "data", "tolerance", "workers")}
+PRUNE_GROUPS = {"job": ("leases", "json")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Thresholds of the promotion rule."""
+
+    margin_db: float = bounded(0.1, 0, 100)
+    """How far below the champion's hole PSNR still counts as as good, dB."""
+    confidence: float = bounded(0.95, 0.5, 0.999999)
+    """Confidence with which the candidate must be within the margin, 0.5 to 1."""
+    min_videos: int = bounded(10, 2, 10**6)
+    """Number of videos scored for both below which a stricter rule holds: not lower on average, and
+    on no video by more than the margin."""
+    resamples: int = bounded(10_000, 1000, 10**6)
+    """Resamples of the bootstrap."""
+    bootstrap_seed: int = bounded(0, 0, 2**63 - 1)
+    """Seed of its draws."""
+    floors: Literal["classical", "trivial"] = "classical"
+    """`classical`: the candidate must lie above the best classical fill in the hole. `trivial`:
+    above the means of the frame and of a ring only, for smoke tests; every decision says so."""
+    floor_db: float = bounded(0.0, 0, 100)
+    """Hole PSNR below which nothing is promoted, dB; 0 = no floor but the fills."""
+    max_seconds_per_frame: float = bounded(0.0, 0, 10**6)
+    """Budget for the model's time, s; 0 = none."""
+    max_megabytes: float = bounded(0.0, 0, 10**9)
+    """Budget for the size of the version's files, 1e6 bytes; 0 = none."""
+
+    def __post_init__(self) -> None:
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +115,9 @@ class EvaluateConfig:
     a data set were compressed once more than the field's."""
     split: str = "test"
     """Split of the data set."""
-    clips_per_video: int | None = None
+    clips_per_video: int | None = bounded(None, 1, 10**6)
     """Clips taken from each video, evenly spaced. Default: the protocol's, 8."""
-    frames_per_clip: int | None = None
+    frames_per_clip: int | None = bounded(None, 1, 10**6)
     """Frames in a clip, consecutive; all of them given to the model at once. Default: the
     protocol's, 20."""
     masks: str = ""
@@ -76,42 +130,43 @@ class EvaluateConfig:
     """Weights of I3D for VFID, i3d_rgb_imagenet.pt or the same as safetensors: path or s3:// URI.
     Default: not measured."""
     i3d_sha256: str = ""
-    """Of that file, to be sure. Default: not checked."""
-    workers: int = 2
+    """Expected sha256 of that file. Default: not checked."""
+    workers: int = bounded(2, 1, 10**5)
     """Processes for each version, one CPU each, and one GPU each where the cluster has GPUs."""
     promote: bool = False
     """Decide when it is done, as `promote.py` does, by the same rule."""
-    refused_is_done: bool = False
-    """With --promote: end with 0 also when the version is refused. A job is not to be tried again
+    exit_zero_on_reject: bool = False
+    """With --promote: exit code 0 also when the version is rejected, so that a job is not retried
     for a decision that is recorded."""
     rule: tyro.conf.OmitArgPrefixes[Rule] = field(default_factory=Rule)
     watch: bool = False
     """Evaluate every version of the model that is registered, as it comes. Any number of watchers
     may run; each version gets one recorded result."""
     until_idle: bool = False
-    """With --watch: end when nothing waits any more."""
+    """With --watch: end when no version is pending."""
     leases: str = ""
-    """Folder that all have in common who evaluate and promote in this registry: a path or s3://
-    URI. Default: beside the sqlite database, or `leases` in STTN_STORAGE."""
+    """Folder of the leases, shared by all who evaluate and promote in this registry: a path or
+    s3:// URI. Default: beside the sqlite database, or `leases` in STTN_STORAGE."""
     json: bool = False
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
         _require(self.data, "--data", "STTN_DATA")
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        _at_least_one(
-            clips_per_video=self.clips_per_video,
-            frames_per_clip=self.frames_per_clip,
-            workers=self.workers,
-        )
+        refuse_out_of_bounds(self)
         if self.i3d_sha256 and not self.i3d:
             raise ValueError("--i3d-sha256 belongs to --i3d: give both")
         if self.promote and self.against and not self.against.endswith(f"@{names.CHAMPION}"):
             raise ValueError(
                 f"--promote decides against the champion, --against is {self.against}: leave one"
             )
-        if self.refused_is_done and not self.promote:
-            raise ValueError("--refused-is-done belongs to --promote: give both")
+        if self.promote and self.split == names.TRAINING_SPLIT:
+            raise ValueError(
+                f"--promote decides by held-out videos, --split is {self.split}, on which the "
+                "model was trained: leave one"
+            )
+        if self.exit_zero_on_reject and not self.promote:
+            raise ValueError("--exit-zero-on-reject belongs to --promote: give both")
         if self.until_idle and not self.watch:
             raise ValueError("--until-idle belongs to --watch: give both")
 
@@ -128,12 +183,12 @@ class PromoteConfig:
     rollback: bool = False
     """Return to the version @previous instead of deciding."""
     why: str = ""
-    """With --rollback: the reason, for the history."""
+    """Reason for --rollback, for the history."""
     history: bool = False
     """Print all decisions about the model instead of deciding."""
     leases: str = ""
-    """Folder that all have in common who promote in this registry: a path or s3:// URI. Default:
-    beside the sqlite database, or `leases` in STTN_STORAGE."""
+    """Folder of the leases, shared by all who promote in this registry: a path or s3:// URI.
+    Default: beside the sqlite database, or `leases` in STTN_STORAGE."""
     json: bool = False
     """End with one line of JSON."""
 
@@ -157,9 +212,10 @@ class InpaintConfig:
     """A video file, a folder of pictures (one a frame, in order of their names), an s3:// URI of a
     file, or wheel:PACKAGE/FILE for one that an installed package carries."""
     mask: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MASK")]
-    """What to fill (nonzero = hole): a picture, a folder of pictures (one a frame), a video, or
+    """Holes to fill: a picture, a folder of pictures or an animation (one a frame), a video, or
     boxes x,y,width,height in pixels with `;` between them, each with @from-to for some frames only,
-    counted from 0, both included. As the video is displayed, whatever its rotation."""
+    counted from 0, both included. As the video is displayed, whatever its rotation. A pixel is hole
+    where the mask, shown on black, is not black (--mask-threshold)."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The video to write (.mp4, .mov, .mkv, .webm), replaced when it is there; or a name without an
     ending: a new folder of PNGs."""
@@ -171,41 +227,110 @@ class InpaintConfig:
     """Work at the resolution of the video, on the part of each frame around its holes, instead of
     on whole frames scaled to the size that the version was trained at. Sharper in large frames, and
     blind to what is far from the holes."""
+    propagate: bool = False
+    """Propagate known pixels of other frames along optical flow into the holes before the version
+    gets them; pixels that are sure count as known. A version trained with generator.fill propagate
+    does so anyway."""
+    flows: str = ""
+    """Optical flow for that, computed before by any network: a folder or s3:// URI with
+    forward/00000.flo (from frame 0 to 1) and backward/00000.flo (from frame 1 to 0) …, at the size
+    that the version works at; --propagate is then meant too. Default: OpenCV's DIS, which needs no
+    weights."""
+    mask_threshold: int | None = bounded(None, 0, 254)
+    """Brightness, 0 to 255, above which a pixel of the mask is hole. Default: 0, and 48 in files
+    that were compressed with loss (JPEG, lossy WebP, videos), whose black is not quite black."""
     invert_mask: bool = False
     """Fill what is not masked."""
-    dilate: int = 0
+    dilate: int = bounded(0, 0, 1000)
     """Pixels by which holes grow in all directions, before anything else: masks are often tight."""
-    feather: int = 0
-    """Pixels around the hole over which the result goes over into the frame."""
+    blend_width: int = bounded(0, 0, 1000)
+    """Blend width: pixels around the hole over which the result is blended into the frame."""
     codec: Literal["h264", "hevc", "vp9", "av1"] = "h264"
-    """Of the video."""
-    crf: int | None = None
+    """Codec of the video that is written."""
+    crf: int | None = bounded(None, 0, 63)
     """Quality, 0 (best) to 51, for vp9 and av1 to 63. Default: such that it looks like the source
     (18 for h264, 20 for hevc, 24 for vp9 and av1)."""
     lossless: bool = False
     """Instead: a file that decodes to the very pixels of the result (H.264 in RGB in .mp4 and .mov,
-    FFV1 in .mkv). Not every player shows it."""
+    FFV1 in .mkv, which has more than 8 bits too). Not every player shows it."""
     audio: bool = True
     """Keep every audio track, as it is."""
-    fps: float = 24.0
+    fps: float = bounded(24.0, 0, 1000, above=True)
     """Frames per second of a folder of pictures; a file says its own."""
     compare: Path | None = None
     """A second video to write: the input with its hole in red, and the result beside it."""
+    truth: str = ""
+    """Ground truth, given as VIDEO is: at the end the PSNR inside the holes is printed, of the
+    result before it is encoded, and of two fills that need no model. Default: not measured."""
     json: bool = False
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        for name in ("dilate", "feather"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} is {getattr(self, name)}: give 0 pixels or more")
-        if self.fps <= 0:
-            raise ValueError(f"--fps is {self.fps}: give more than 0")
+        refuse_out_of_bounds(self)
 
     @property
     def pictures(self) -> bool:
-        """Whether OUT is a folder of PNGs."""
+        """True when OUT is a folder of PNGs."""
         return not self.out.suffix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurnInConfig:
+    """Burn subtitles and a logo into a video: something to remove whose truth is known."""
+
+    video: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """A video file, a folder of pictures (one a frame, in order of their names), an s3:// URI of a
+    file, or wheel:PACKAGE/FILE for one that an installed package carries."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """The video to write (.mp4, .mov, .mkv), replaced when it is there; or a name without an
+    ending: a new folder of PNGs."""
+    masks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MASKS")]
+    """The video or folder of masks to write, always lossless: white where something was burnt in,
+    black elsewhere. Around a subtitle the box of each of its lines, around the logo its disc, both
+    1 % of the frame's shorter side larger (2 pixels at least): as tools that find subtitles mask
+    them."""
+    subtitle: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[TEXT ...]")] = (
+        "Where were you last night?",
+        "At home. It rained the whole time.",
+        "Then who opened the garden gate?",
+        "Nobody. The wind did, I suppose.",
+    )
+    """Texts, shown one after the other and then again from the first; a long one takes two lines,
+    or smaller letters. Without a TEXT: no subtitles."""
+    frames_per_text: int = bounded(40, 1, 10**9)
+    """Frames that each text stays."""
+    font: Path | None = None
+    """A .ttf or .otf file. Default: Pillow's own font, which has the letters of English only."""
+    logo: bool = False
+    """A logo that drifts across the upper part of the frame, from side to side in 7 seconds."""
+    logo_opacity: float = bounded(0.8, 0, 1, above=True)
+    """Opacity of the logo, above 0 and up to 1."""
+    lossless: bool = True
+    """Write OUT so that it decodes to the very pixels (H.264 in RGB in .mp4 and .mov, FFV1 in
+    .mkv): outside of the masks it equals VIDEO. Otherwise H.264 as most films have it, which every
+    player shows, and whose blur around letters a mask has to cover."""
+    audio: bool = True
+    """Keep every audio track in OUT, as it is."""
+    fps: float = bounded(24.0, 0, 1000, above=True)
+    """Frames per second of a folder of pictures; a file says its own."""
+    json: bool = False
+    """End with one line of JSON."""
+
+    def __post_init__(self) -> None:
+        if not self.subtitle and not self.logo:
+            raise ValueError("nothing to burn in: give --subtitle TEXT, or --logo, or both")
+        if not all(text.split() for text in self.subtitle):
+            raise ValueError("--subtitle has an empty TEXT: give words, or leave it out")
+        if self.out.absolute() == self.masks.absolute():
+            raise ValueError(f"OUT and MASKS are both {self.out}: give two names")
+        for what, path in (("OUT", self.out), ("MASKS", self.masks)):
+            if path.suffix.lower() not in ("", ".mp4", ".mov", ".mkv"):
+                raise ValueError(
+                    f"{what} ends in {path.suffix!r}: give .mp4, .mov, .mkv, or a name without an "
+                    "ending for a folder of PNGs"
+                )
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,16 +344,17 @@ class LineageConfig:
     reproduce: bool = False
     """Score it once more as its evaluation did, and compare; VFID apart. Nothing is recorded."""
     data: str = ""
-    """With --reproduce: where the data set lies now. Default: where it lay then."""
-    tolerance: float = 1e-3
-    """With --reproduce: the largest difference that counts as the same, in each column's unit. On
+    """URI of the data set for --reproduce. Default: that of the evaluation."""
+    tolerance: float = bounded(1e-3, 0, 100)
+    """Largest difference that --reproduce takes as equal, in each column's unit. On
     one machine all are 0."""
-    workers: int = 2
-    """With --reproduce: processes for each version."""
+    workers: int = bounded(2, 1, 10**5)
+    """Processes of --reproduce for each version."""
     json: bool = False
     """Print the parts as one line of JSON too."""
 
     def __post_init__(self) -> None:
+        refuse_out_of_bounds(self)
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
 
 
@@ -236,27 +362,27 @@ class LineageConfig:
 class PruneConfig:
     """Delete old versions of a registered model, with their files.
 
-    Three kinds stay: the newest, those that carry an alias, and those with a tag `protected` (of
-    any value but "" and "false").
+    The newest stay, those that carry an alias, those with a tag `protected` (of any value but ""
+    and "false"), the champions that two rollbacks would return to, and what others have copied.
     """
 
     model: str = names.MODEL
     """Name of the registered model."""
-    keep: int = 5
+    keep: int = bounded(5, 1, 10**6)
     """How many of the newest stay."""
     dry_run: bool = False
     """Say what would go, and delete nothing."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
     leases: str = ""
-    """Folder that all have in common who promote in this registry: a path or s3:// URI. Default:
-    beside the sqlite database, or `leases` in STTN_STORAGE."""
+    """Folder of the leases, shared by all who promote in this registry: a path or s3:// URI.
+    Default: beside the sqlite database, or `leases` in STTN_STORAGE."""
     json: bool = False
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        _at_least_one(keep=self.keep)
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

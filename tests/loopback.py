@@ -6,7 +6,7 @@ from urllib.request import Request, urlopen
 import pytest
 from moto.server import ThreadedMotoServer
 
-from data_pipeline.s3 import client
+from data_pipeline.storage.s3 import client
 
 
 @contextmanager

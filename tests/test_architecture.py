@@ -5,6 +5,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [room for room in ("data_pipeline", "training", "mlops", "k8s") if (ROOT / room).is_dir()]
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
-LIGHT = [path for path in MODULES if path.name in ("config.py", "presets.py")]
+LIGHT = [path for path in MODULES if path.name == "config.py" or path.parent.name == "config"]
 HEAVY = {"torch", "ray", "mlflow", "av", "kubernetes"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
 
@@ -31,19 +32,35 @@ def imports(path):
             yield node.level, node.module or ""
 
 
+def files_of(room):
+    return sorted((ROOT / room).glob("*.py"))
+
+
 def test_there_is_something_to_look_at():
     assert {"data_pipeline", "training", "mlops"} <= set(ROOMS)
-    assert {"training/config.py", "training/presets.py", "mlops/config.py"} <= set(map(name, LIGHT))
+    assert {
+        "training/config/train_config.py",
+        "training/config/presets.py",
+        "mlops/config.py",
+    } <= set(map(name, LIGHT))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "training/model").glob("*.py")), ids=name)
-def test_the_model_stands_on_torch_the_standard_library_and_itself(path):
-    allowed = {"torch", *sys.stdlib_module_names}
+# Rooms that a registered version carries with it, and all that they may import beside themselves.
+CARRIED = {"training/model": {"torch"}, "mlops/fills": {"cv2", "numpy"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "libraries"),
+    [(path, libraries) for room, libraries in CARRIED.items() for path in files_of(room)],
+    ids=lambda one: name(one) if isinstance(one, Path) else "",
+)
+def test_what_a_version_carries_stands_on_few_libraries_and_itself(path, libraries):
+    allowed = {*libraries, *sys.stdlib_module_names}
     for level, module in imports(path):
         if level == 0:
             assert module.split(".")[0] in allowed, module
         else:
-            assert level == 1, f"{'.' * level}{module} is outside of training/model"
+            assert level == 1, f"{'.' * level}{module} is outside of {name(path.parent)}"
             assert (path.parent / f"{module}.py").exists(), module
 
 
@@ -63,6 +80,8 @@ def test_the_map_of_a_room_names_every_file_and_none_that_is_gone(path):
     files = {one.stem for one in path.parent.glob("*.py")} - {"__init__"}
     assert {one for one in files if f"{one}.py" not in text and f"`{one}`" not in text} == set()
     assert set(re.findall(r"(\w+)\.py", text)) - files == set()
+    folders = {one.parent.name for one in path.parent.glob("*/__init__.py")}
+    assert folders <= set(re.findall(r"^(?:\| |- )?`(\w+)/`", text, re.M))
 
 
 def test_no_file_takes_the_name_of_a_library():
@@ -70,11 +89,40 @@ def test_no_file_takes_the_name_of_a_library():
     ours = {"data_pipeline", "training", "mlops", "k8s", "tests"}
     installed = set(importlib.metadata.packages_distributions()) - ours
     taken = installed | set(sys.stdlib_module_names)
-    assert [name(path) for path in MODULES if path.stem in taken] == []
+    assert [name(path) for path in MODULES if {path.stem, path.parent.name} & taken] == []
 
 
 def test_no_file_has_a_name_that_says_nothing():
-    assert [name(path) for path in MODULES if path.stem in VAGUE] == []
+    assert [name(path) for path in MODULES if {path.stem, path.parent.name} & VAGUE] == []
+
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+SLOW = HEAVY | {"cv2", "matplotlib", "pyarrow", "s3fs", "scipy", "skimage"}
+PARSES = """
+import contextlib, importlib, io, sys
+main = importlib.import_module(sys.argv[1]).main
+for argv, wanted in (["--help"], 0), (["--hlp"], 2):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            code = main(argv)
+        except SystemExit as end:
+            code = end.code or 0
+    assert code == wanted, (argv, code)
+print(*sorted(set(sys.argv[2:]) & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_help_and_a_mistyped_flag_load_no_heavy_library(script):
+    done = subprocess.run(
+        [sys.executable, "-c", PARSES, SCRIPTS[script].split(":")[0], *SLOW],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", LIGHT, ids=name)

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from data_pipeline.build import Built, build
+from data_pipeline.build.build import BuildResult, build
 from data_pipeline.config import ShardConfig
 
 FRAMES, HEIGHT, WIDTH = 12, 96, 96
@@ -61,8 +61,8 @@ def shard_tiny(
     workers: int = 1,
     seed: int = 0,
     **fields: Any,
-) -> Built:
-    """Build a data set with `masks` stationary and as many moving masks a video."""
+) -> BuildResult:
+    """Build a data set with `masks` static and as many moving masks a video."""
     return build(
         ShardConfig(
             input=tuple(str(path) for path in videos),
@@ -70,7 +70,7 @@ def shard_tiny(
             held_out=tuple(held_out),
             width=width,
             height=height,
-            stationary=masks,
+            static=masks,
             moving=masks,
             seed=seed,
             shard_megabytes=1,

@@ -1,4 +1,4 @@
-"""The inputs of a build -> its video records, sorted by id."""
+"""Finds the videos of the inputs of a build: records sorted by id."""
 
 from data_pipeline.config import ShardConfig
 from data_pipeline.sources import frame_folders, ids, splits, video_files, zips

@@ -1,28 +1,36 @@
-"""YouTube-VOS and DAVIS: a folder of numbered pictures per video, and one of its labels."""
+"""Reads YouTube-VOS and DAVIS: a folder of numbered pictures per video, and one of labels."""
 
 import hashlib
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
-from data_pipeline import lake
-from data_pipeline.door import UserError, first_few
+from data_pipeline.cli.command import UserError, first_few, say
 from data_pipeline.sources import pictures
+from data_pipeline.sources.fit import Fit
 from data_pipeline.sources.ids import video_id
 from data_pipeline.sources.listing import (
     Listing,
     by_folder,
+    decoded,
     frames_in_order,
     json_file,
     listing,
     mismatch,
     number_of,
 )
-from data_pipeline.sources.record import Annotated, BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.sources.numbering import Numbers
+from data_pipeline.sources.record import (
+    AnnotatedVideo,
+    BadVideoError,
+    Limits,
+    SourceStats,
+    SourceVideo,
+)
+from data_pipeline.storage import lake
 
 FRAMES = "JPEGImages"
 LABELS = "Annotations"
@@ -45,27 +53,34 @@ _READERS = 8  # frames of a video that are fetched from S3 at the same time
 
 
 def find_youtube_vos(inputs: Sequence[str]) -> list[SourceVideo]:
-    """The videos of YouTube-VOS as it is published.
+    """Find the videos of YouTube-VOS in its published layout.
 
     Raises:
         UserError: the layout is another one, or something in it has no frames.
     """
-    return [video for uri in inputs for video in _youtube_vos(_from_above(listing(uri)))]
+    gaps: dict[str, str] = {}
+    found = [_from_above(listing(uri)) for uri in inputs]
+    videos = [video for one in found for video in _youtube_vos(one, gaps)]
+    _report(gaps)
+    return videos
 
 
 def find_davis(inputs: Sequence[str]) -> list[SourceVideo]:
-    """The videos of DAVIS 2016 or 2017 at 480p; those in neither train nor val have split "".
+    """Find the videos of DAVIS 2016 or 2017 at 480p; those in neither train nor val have split "".
 
     Raises:
         UserError: the layout is another one, or a list names a video without frames.
     """
-    return [video for uri in inputs for video in _davis(listing(uri))]
+    gaps: dict[str, str] = {}
+    videos = [video for uri in inputs for video in _davis(listing(uri), gaps)]
+    _report(gaps)
+    return videos
 
 
 def jpegs(
-    video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
+    video: SourceVideo, size: tuple[int, int], limits: Limits, seen: SourceStats, fit: Fit
 ) -> Iterator[bytes]:
-    """The frames of a folder as JPEGs; see `read.jpegs`."""
+    """Read the frames of a folder as JPEGs; see `read.jpegs`."""
     sizes = files_of(video.uri)
     names = frames_in_order(sizes)
     pictures.check_count(len(names), video, limits)
@@ -75,38 +90,38 @@ def jpegs(
     digest = hashlib.sha256()
     for data in _read_in_order(paths, root, limits.max_frame_bytes):
         digest.update(data)
-        yield pictures.to_jpeg(data, width, height, limits, seen)
+        yield pictures.to_jpeg(data, size, limits, seen, fit)
     seen.sha256 = digest.hexdigest()
 
 
-def root_of(video: SourceVideo | Annotated) -> str:
-    """The input that a folder lies in; a link in one of its files must not lead out of it."""
+def root_of(video: SourceVideo | AnnotatedVideo) -> str:
+    """Return the input that a folder lies in; links in the folder must not lead out of it."""
     if lake.is_s3(video.uri):
         return video.uri.removesuffix(video.name)
     return str(Path(video.uri).resolve().parents[video.name.count("/")])
 
 
 def files_of(uri: str) -> dict[str, int]:
-    """The files right in a folder: name -> bytes."""
+    """List the files right in a folder: name -> size in bytes."""
     entries = lake.list_entries(uri)
     return by_folder((entry.name, entry.size) for entry in entries).get("", {})
 
 
-def read_picture(uri: str, root: str, most: int) -> bytes:
-    """A picture file, whole; at most one byte more than `most` is read.
+def read_picture(uri: str, root: str, max_bytes: int) -> bytes:
+    """Read a whole picture file, at most `max_bytes` + 1 bytes of it.
 
     Raises:
         BadVideoError: it cannot be read, or it is a link to a place outside of `root`.
     """
     try:
         if lake.is_s3(uri):
-            data = lake.read_range(uri, 0, most + 1)
+            data = lake.read_range(uri, 0, max_bytes + 1)
         else:
             with _inside(uri, root).open("rb") as file:
-                data = file.read(most + 1)
+                data = file.read(max_bytes + 1)
     except OSError as error:
         raise BadVideoError("has a picture that cannot be read", str(error)) from error
-    pictures.check_sizes([len(data)], most)
+    pictures.check_sizes([len(data)], max_bytes)
     return data
 
 
@@ -117,22 +132,22 @@ def _inside(path: str, root: str) -> Path:
     return real
 
 
-def _read_in_order(paths: Sequence[str], root: str, most: int) -> Iterator[bytes]:
-    """The bytes of pictures; from S3 a few are fetched ahead."""
+def _read_in_order(paths: Sequence[str], root: str, max_bytes: int) -> Iterator[bytes]:
+    """Read pictures one after the other; from S3 a few are prefetched."""
     if not lake.is_s3(root):
         for path in paths:
-            yield read_picture(path, root, most)
+            yield read_picture(path, root, max_bytes)
         return
     with ThreadPoolExecutor(_READERS) as pool:
-        ahead = deque(pool.submit(read_picture, path, root, most) for path in paths[:_READERS])
+        ahead = deque(pool.submit(read_picture, path, root, max_bytes) for path in paths[:_READERS])
         for path in [*paths[_READERS:], *[""] * min(_READERS, len(paths))]:
             yield ahead.popleft().result()
             if path:
-                ahead.append(pool.submit(read_picture, path, root, most))
+                ahead.append(pool.submit(read_picture, path, root, max_bytes))
 
 
 def _from_above(found: Listing) -> Listing:
-    """See an input that is train/ (or another split) itself as the folder above would show it."""
+    """List an input that is train/ (or another split) itself as if the folder above were given."""
     above, _, name = found.uri.rpartition("/")
     if name.removesuffix(_ALL_FRAMES) not in _SPLITS or not found.has(FRAMES):
         return found
@@ -144,7 +159,7 @@ def _from_above(found: Listing) -> Listing:
     return Listing(above, folders)
 
 
-def _youtube_vos(found: Listing) -> Iterator[SourceVideo]:
+def _youtube_vos(found: Listing, gaps: dict[str, str]) -> Iterator[SourceVideo]:
     variants = [split + end for split in _SPLITS for end in ("", _ALL_FRAMES)]
     variants = [variant for variant in variants if found.has(f"{variant}/{FRAMES}")]
     if not variants:
@@ -167,7 +182,7 @@ def _youtube_vos(found: Listing) -> Iterator[SourceVideo]:
         for name, files in frames.items():
             path = f"{variant}/{FRAMES}/{name}"
             labels_of = f"{labels_at}/{name}" if labels.get(name) else ""
-            yield _record(found.uri, path, split, files, labels_of, path in nested)
+            yield _record(found.uri, path, split, files, labels_of, path in nested, gaps)
 
 
 def _meta_videos(found: Listing, variant: str) -> list[str]:
@@ -183,7 +198,7 @@ def _meta_videos(found: Listing, variant: str) -> list[str]:
     return list(videos)
 
 
-def _davis(found: Listing) -> Iterator[SourceVideo]:
+def _davis(found: Listing, gaps: dict[str, str]) -> Iterator[SourceVideo]:
     at = f"{FRAMES}/480p"
     sets = [name for name in _DAVIS_SETS if found.has(f"ImageSets/{name}")]
     if not found.has(at) or not sets:
@@ -199,12 +214,15 @@ def _davis(found: Listing) -> Iterator[SourceVideo]:
     for name, files in frames.items():
         path, split = f"{at}/{name}", split_of.get(name, "")
         labels_of = f"{LABELS}/480p/{name}" if labels.get(name) else ""
-        yield _record(found.uri, path, split, files, labels_of, path in nested, _DAVIS_FPS)
+        yield _record(found.uri, path, split, files, labels_of, path in nested, gaps, _DAVIS_FPS)
 
 
 def _davis_list(data: bytes) -> list[str]:
-    """The videos of a list: an id a line, or the paths of a frame and of its labels."""
-    lines = data.decode(errors="replace").split("\n")
+    """Read the videos of a list: an id a line, or the paths of a frame and of its labels."""
+    try:
+        lines = decoded(data).split("\n")
+    except UnicodeDecodeError:
+        lines = data.decode(errors="replace").split("\n")
     names = [_DAVIS_PAIR.sub(r"\1", line.strip()) for line in lines]
     return list(dict.fromkeys(name for name in names if name))
 
@@ -216,16 +234,20 @@ def _record(
     files: Mapping[str, int],
     labels: str,
     nested: bool,
+    gaps: dict[str, str],
     fps: int = 0,
 ) -> SourceVideo:
-    """One video; `fps` 0 stands for what the numbers of its frames say."""
+    """Make the record of a video; `fps` 0: from its frame numbers. Gaps in them go to `gaps`."""
     name = path.rpartition("/")[2]
     bad, frames = "has folders inside" if nested else "", []
     try:
         frames = frames_in_order(files)
     except BadVideoError as error:
         bad = error.reason
-    rate = Fraction(fps or _YOUTUBE_VOS_FPS, 1 if fps else _step(frames))
+    numbers = Numbers(tuple(map(number_of, frames)))
+    if numbers.missing:
+        gaps[name] = numbers.in_words()
+    rate = Fraction(fps or _YOUTUBE_VOS_FPS, 1 if fps else numbers.step)
     return SourceVideo(
         id=video_id(name),
         split=split,
@@ -240,10 +262,12 @@ def _record(
     )
 
 
-def _step(frames: Sequence[str]) -> int:
-    """The commonest step between the numbers of frames; the smallest of several."""
-    steps = Counter(number_of(b) - number_of(a) for a, b in pairwise(frames))
-    return min(steps, key=lambda step: (-steps[step], step), default=1)
+def _report(gaps: Mapping[str, str]) -> None:
+    if gaps:
+        few = first_few((f"{video}: {numbers}" for video, numbers in gaps.items()), between="; ")
+        videos = "1 video has" if len(gaps) == 1 else f"{len(gaps)} videos have"
+        theirs = "its" if len(gaps) == 1 else "their"
+        say(f"{videos} gaps in the numbers of {theirs} frames: {few}")
 
 
 def _refuse_orphans(

@@ -1,4 +1,4 @@
-"""Frames at any times -> frames at a constant rate, as ffmpeg's fps filter does it. Pure."""
+"""Converts a variable frame rate to a constant one, as ffmpeg's fps filter does. Pure."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Times(NamedTuple):
-    """When a frame is shown; Nones where the container does not say."""
+    """Time and duration of a frame; None where the container does not say."""
 
     start: Fraction | None
     """Seconds."""
@@ -18,7 +18,7 @@ class Times(NamedTuple):
 
 
 def at_constant_rate(frames: Iterable[tuple[T, Times]], rate: Fraction) -> Iterator[tuple[T, int]]:
-    """Say how often each frame is shown at `rate` frames per second; dropped ones do not come.
+    """Yield frames with how often each is shown at `rate` frames per second, without dropped ones.
 
     Each frame takes the nearest place of the constant rate, counted from the first frame, and stays
     until the next one's place; of several frames at one place the last is shown. Frames without
@@ -45,5 +45,5 @@ def at_constant_rate(frames: Iterable[tuple[T, Times]], rate: Fraction) -> Itera
 
 
 def _nearest(value: Fraction) -> int:
-    """The nearest whole number, halves away from zero."""
+    """Round to the nearest whole number, halves away from zero."""
     return floor(value + Fraction(1, 2)) if value >= 0 else -floor(-value + Fraction(1, 2))

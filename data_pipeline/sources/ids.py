@@ -1,17 +1,17 @@
-"""Names of videos -> ids that are safe in a tar, and distinct."""
+"""Turns names of videos into ids that are safe in a tar, and distinct."""
 
 import hashlib
 from collections.abc import Iterable
 
-from data_pipeline import sample
-from data_pipeline.door import UserError, first_few
+from data_pipeline.cli.command import UserError, first_few
+from data_pipeline.format import sample
 from data_pipeline.sources.record import SourceVideo
 
 _HASH = 8  # hex digits
 
 
 def video_id(name: str) -> str:
-    """The id of a video; one that had to be cut ends with a hash of the whole name."""
+    """Make the id of a video; one that had to be cut ends with a hash of the whole name."""
     if len(name) <= sample.ID_LENGTH:
         return sample.safe_id(name)
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:_HASH]

@@ -1,5 +1,6 @@
-"""What is below an input: one recursive listing with sizes; and what to say of a wrong input."""
+"""Lists an input recursively, with sizes; and the messages for an input of another layout."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterable
@@ -7,15 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline import lake
-from data_pipeline.door import UserError, first_few, nearest
+from data_pipeline.cli.command import UserError, first_few, nearest
 from data_pipeline.sources.record import BadVideoError
+from data_pipeline.storage import lake
 
 PICTURE = re.compile(r"([0-9]{1,18})\.(jpe?g|png|webp|bmp)", re.IGNORECASE)
 
-# What operating systems and tools leave in folders; never part of a data set.
+# Files that operating systems and tools leave in folders; never part of a data set.
 _JUNK = re.compile(r"\..*|thumbs\.db|desktop\.ini|__macosx|@eadir", re.IGNORECASE)
-_MOST_LIST_BYTES = 2**28
+# Files beside videos that are no videos: texts, subtitles, lists, checksums, covers, sound, partial
+# downloads.
+_SIDECAR = re.compile(
+    r".*\.(?:txt|md|rst|rtf|pdf|docx?|odt|html?|url|webloc|desktop|lnk|nfo|log|ini|cfg|toml|xml"
+    r"|json|jsonl|jsonc|csv|tsv|ya?ml|parquet|description|torrent|aria2|md5|sha\d*|sfv|sig|asc|par2"
+    r"|vtt|srt|ass|ssa|sub|idx|sup|sbv|ttml|dfxp|lrc|smi|edl|bif|ffmetadata"
+    r"|jpe?g|png|webp|bmp|tiff?|heic|avif|svg|ico|psd"
+    r"|mp3|m4a|aac|wav|flac|opus|oga|wma|ac3|dts"
+    r"|part|part-frag\d+|ytdl|temp|tmp|crdownload|download|partial|zip|gz|tar|7z|rar|py|sh|bat)"
+    r"|readme|licen[cs]e|copying|makefile|checksums?|md5sums?|sha\d*sums?",
+    re.IGNORECASE,
+)
+_MAX_LIST_BYTES = 2**28
 
 # How each layout is recognised; group 1 is the folder that --input should name.
 _LAYOUTS = (
@@ -28,15 +41,15 @@ _LAYOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All files below an input but what systems leave there."""
+    """All files below an input, without junk."""
 
     uri: str
-    """Of the input."""
+    """URI of the input."""
     folders: dict[str, dict[str, int]]
     """Folder below `uri` ("" is itself) -> file name -> bytes."""
 
     def children(self, folder: str) -> dict[str, dict[str, int]]:
-        """The folders right below a folder: name -> file name -> bytes.
+        """List the folders right below a folder: name -> file name -> bytes.
 
         A folder without files is there too (S3 has none of these).
         """
@@ -53,7 +66,7 @@ class Listing:
         return any(path == folder or path.startswith(f"{folder}/") for path in self.folders)
 
     def nested(self) -> set[str]:
-        """The folders that hold folders with files."""
+        """List the folders that hold folders with files."""
         found: set[str] = set()
         for path in self.folders:
             above = path.rpartition("/")[0]
@@ -63,7 +76,7 @@ class Listing:
         return found
 
     def file(self, path: str) -> bytes | None:
-        """A small file, whole; None when there is none.
+        """Read a small file; None when there is none.
 
         Raises:
             UserError: it is not small.
@@ -73,7 +86,7 @@ class Listing:
         if size is None:
             return None
         uri = lake.join(self.uri, path)
-        if size > _MOST_LIST_BYTES:
+        if size > _MAX_LIST_BYTES:
             raise UserError(f"{uri} has {size} bytes, too many for a list: give the right file")
         return lake.read_bytes(uri)
 
@@ -99,7 +112,7 @@ def listing(uri_or_path: str) -> Listing:
 
 
 def by_folder(files: Iterable[tuple[str, int]]) -> dict[str, dict[str, int]]:
-    """Files (path, bytes) as folder -> file name -> bytes, without junk."""
+    """Group files (path, bytes) as folder -> file name -> bytes, without junk."""
     folders: dict[str, dict[str, int]] = {}
     sound: dict[str, bool] = {}
     for path, size in files:
@@ -116,13 +129,28 @@ def is_junk(name: str) -> bool:
     return _JUNK.fullmatch(name) is not None
 
 
+def is_sidecar(name: str) -> bool:
+    """Say whether the name of a file beside videos is not that of a video."""
+    return _SIDECAR.fullmatch(name) is not None
+
+
 def is_folder(uri: str) -> bool:
     """Say whether this is a folder on disk."""
     return not lake.is_s3(uri) and Path(uri).is_dir()
 
 
+def decoded(data: bytes) -> str:
+    """Decode the text of a list, with or without a byte order mark.
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+    """
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
+
+
 def json_file(uri: str, data: bytes) -> Any:
-    """What a JSON file says.
+    """Decode a JSON file.
 
     Raises:
         UserError: it is not JSON.
@@ -134,7 +162,7 @@ def json_file(uri: str, data: bytes) -> Any:
 
 
 def frames_in_order(names: Iterable[str]) -> list[str]:
-    """The pictures among the files of a video, by number.
+    """List the pictures among the files of a video, by number.
 
     Raises:
         BadVideoError: a picture has no number, or two have the same.
@@ -154,12 +182,12 @@ def frames_in_order(names: Iterable[str]) -> list[str]:
 
 
 def number_of(name: str) -> int:
-    """The number of a frame, from its file's name."""
+    """Return the number of a frame, from its file's name."""
     return int(name.partition(".")[0])
 
 
 def mismatch(source: str, found: Listing, expected: str) -> UserError:
-    """What to say of an input that is not in the layout asked for."""
+    """Make the error for an input that is not in the requested layout."""
     paths = [
         f"{folder}/{name}" if folder else name
         for folder, files in found.folders.items()
@@ -173,7 +201,7 @@ def mismatch(source: str, found: Listing, expected: str) -> UserError:
 
 
 def _guess(source: str, uri: str, paths: list[str]) -> str:
-    """The flags that would fit what is there."""
+    """Suggest the flags that fit the files of the input."""
     for other, pattern in _LAYOUTS:
         for path in paths:
             # An input may itself be one of the folders that the pattern names.

@@ -1,7 +1,11 @@
-"""What is known of a video: before its frames are read, while, and why it cannot be used."""
+"""Records of videos: before their frames are read, after, and why one cannot be used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
+
+from data_pipeline.cli.command import Refused, UserError
 
 TRAIN = "train"
 TEST = "test"
@@ -11,8 +15,8 @@ class BadVideoError(Exception):
     """This video cannot be used.
 
     Args:
-        reason: why, in a few words that are the same on every machine; the catalogue keeps them.
-        detail: what a library said about it; kept in the manifest, outside of the digest.
+        reason: a few words that are the same on every machine; the catalogue keeps them.
+        detail: message of a library; kept in the manifest, outside of the digest.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -21,67 +25,85 @@ class BadVideoError(Exception):
         self.detail = detail
 
 
+@contextmanager
+def errors_as_bad_video() -> Iterator[None]:
+    """Turn unexpected errors into a `BadVideoError`: they reject one video, and not the job.
+
+    Raises:
+        BadVideoError: instead of the unexpected error.
+    """
+    try:
+        yield
+    except (BadVideoError, UserError, Refused, MemoryError):
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())
+        raise BadVideoError(f"makes its reader fail ({type(error).__name__})", what) from error
+
+
 @dataclass(frozen=True, slots=True)
 class SourceVideo:
-    """One video before its frames are read."""
+    """Record of a video before its frames are read."""
 
     id: str
     """Key in the data set."""
     split: str
     """`train`, `test`, ..."""
     kind: Literal["file", "folder", "zip"]
-    """How its frames are stored."""
+    """Storage of its frames."""
     uri: str
-    """Where the file, folder or zip is: an absolute path or s3://bucket/key."""
+    """Place of the file, folder or zip: an absolute path or s3://bucket/key."""
     name: str
-    """What it is called below the input; kept in the data set."""
+    """Name below the input; kept in the data set."""
     frames: int
-    """Frames that the container, the folder or the zip promises."""
+    """Frames that the container, the folder or the zip declares."""
     bytes: int
-    """Of the file, or of all pictures of the folder."""
+    """Size of the file, or of all pictures of the folder."""
     fps: str
     """Frames per second, as a fraction."""
     annotations: str = ""
     """Folder of label pictures, one per annotated frame, named like the frames; "" for none."""
     bad: str = ""
-    """Why it cannot be used, where that is known already; "" for a video worth trying."""
+    """Reason why it cannot be used, where that is known already; else ""."""
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
-    """Where the annotated objects of a video are: no more than a mask needs."""
+class AnnotatedVideo:
+    """Place of the annotated objects of a video: no more than a mask needs."""
 
     id: str
-    """Of the video."""
+    """Id of the video."""
     uri: str
-    """Of the folder of its frames: an annotation's place is that of the frame of its name."""
+    """Folder of its frames: an annotation belongs to the frame of the same name."""
     name: str
-    """Of that folder, below the input."""
+    """Name of that folder, below the input."""
     annotations: str
     """URI of the folder of its label pictures, named like the frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a video may cost; beyond that it is refused. All part of a data set's settings."""
+    """Limits beyond which a video is refused; part of a data set's settings."""
 
     min_frames: int
-    """Fewest frames of a video."""
+    """Minimum number of frames of a video."""
     max_frames: int
-    """Most frames of a video."""
+    """Maximum number of frames of a video."""
     max_pixels: int
-    """Most pixels of a frame before it is resized."""
+    """Maximum number of pixels of a frame before it is resized."""
     max_frame_bytes: int
-    """Most bytes of one stored picture, unpacked."""
+    """Maximum size of one stored picture, unpacked, bytes."""
 
 
 @dataclass(slots=True)
-class Seen:
-    """What becomes known while the frames of a video are read; complete at their end."""
+class SourceStats:
+    """Facts about a source that are filled while its frames are read; complete at their end."""
 
     width: int = 0
-    """Of the source's frames, pixels, as they are shown."""
+    """Width of the source's frames as displayed, pixels."""
     height: int = 0
-    """Of the source's frames, pixels, as they are shown."""
+    """Height of the source's frames as displayed, pixels."""
     sha256: str = ""
-    """Of the file, or of the pictures of a folder one after the other."""
+    """Hash of the file, or of the concatenated pictures of a folder."""
+    other_shape: bool = False
+    """A frame is of another shape than the data set's."""

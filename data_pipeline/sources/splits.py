@@ -1,7 +1,7 @@
-"""Which video is in which split: a pure function of the records and of what the user says.
+"""Assigns videos to splits: a pure function of the records and the options.
 
-Without a word of the user a video keeps the split of its layout; "" means that the layout has it in
-none, and it is not taken.
+Without an option a video keeps the split of its layout; "" means that the layout has it in none,
+and it is not taken.
 """
 
 import hashlib
@@ -9,11 +9,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from data_pipeline import lake
-from data_pipeline.door import UserError, first_few, nearest
+from data_pipeline.cli.command import UserError, first_few, nearest
 from data_pipeline.sources.ids import video_id
-from data_pipeline.sources.listing import json_file
+from data_pipeline.sources.listing import decoded, json_file
 from data_pipeline.sources.record import TEST, TRAIN, SourceVideo
+from data_pipeline.storage import lake
 
 _LISTED = 10  # ids that a message names
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
@@ -27,7 +27,7 @@ def assign(
     seed: int,
     lists: Mapping[str, Collection[str]],
 ) -> tuple[SourceVideo, ...]:
-    """Put every video that is taken in its split; at most one of the three ways is used.
+    """Assign every video that is taken to a split; at most one of the three ways is used.
 
     Args:
         videos: with unique ids, in the splits of their layout.
@@ -55,13 +55,13 @@ def assign(
 
 
 def drawn_for_test(video: str, share: float, seed: int) -> bool:
-    """Say whether a video is drawn into `test`: of (seed, id) alone, so no other moves it."""
+    """Say whether a video is drawn into `test`: depends on (seed, id) alone, on no other video."""
     digest = hashlib.sha256(f"test-share:{seed}:{video}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def read_lists(flags: Sequence[str]) -> dict[str, set[str]]:
-    """The lists that `--split-lists SPLIT=FILE ...` names: split -> ids.
+    """Read the lists that `--split-lists SPLIT=FILE ...` names: split -> ids.
 
     Raises:
         UserError: a flag or a list cannot be read, or a split is given twice.
@@ -85,7 +85,7 @@ def _names(uri: str) -> list[str]:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"--split-lists {uri} is not there: give a list of ids") from error
     try:
-        text = data.decode()
+        text = decoded(data)
     except UnicodeDecodeError as error:
         raise UserError(f"--split-lists {uri} is no text: give a list of ids") from error
     if text.lstrip()[:1] not in ("[", "{"):
@@ -134,9 +134,9 @@ def _by_share(videos: Sequence[SourceVideo], share: float, seed: int) -> tuple[S
     return chosen
 
 
-def _refuse_unknown(flag: str, asked: Collection[str], videos: Sequence[SourceVideo]) -> None:
+def _refuse_unknown(flag: str, ids: Collection[str], videos: Sequence[SourceVideo]) -> None:
     known = {video.id for video in videos}
-    unknown = sorted(set(asked) - known)
+    unknown = sorted(set(ids) - known)
     if not unknown:
         return
     raise UserError(

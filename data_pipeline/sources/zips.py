@@ -1,6 +1,6 @@
-"""STTN's own layout: a zip of numbered pictures per video, and lists of ids with frame counts.
+"""Reads STTN's own layout: a zip of numbered pictures per video, and lists of ids and frames.
 
-A zip is read where it lies and member by member; nothing is unpacked to disk.
+A zip is read in place, member by member; nothing is unpacked to disk.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
 
-from data_pipeline import lake
-from data_pipeline.door import UserError, first_few
+from data_pipeline.cli.command import UserError, first_few
 from data_pipeline.sources import pictures
+from data_pipeline.sources.fit import Fit
 from data_pipeline.sources.ids import video_id
 from data_pipeline.sources.listing import (
     Listing,
@@ -23,23 +23,31 @@ from data_pipeline.sources.listing import (
     listing,
     mismatch,
 )
-from data_pipeline.sources.record import TEST, TRAIN, BadVideoError, Limits, Seen, SourceVideo
+from data_pipeline.sources.record import (
+    TEST,
+    TRAIN,
+    BadVideoError,
+    Limits,
+    SourceStats,
+    SourceVideo,
+)
+from data_pipeline.storage import lake
 
 _FOLDER = "JPEGImages"
 _SPLITS = (TRAIN, TEST)
 _LAYOUT = f"{_FOLDER}/<video>.zip with train.json and test.json ({{video: frames}})"
 _FPS = "30/1"  # the layout does not say; its frames are those of YouTube-VOS
 
-# Of what a zip promises in its table, before it is believed.
+# Limits on what a zip declares in its table of contents.
 _TABLE_BYTES, _TABLE_BYTES_PER_FRAME = 2**17, 512
-_MOST_RATIO = 100  # of all pictures to the zip; pictures are compressed already
+_MAX_RATIO = 100  # of all pictures to the zip; pictures are compressed already
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others need a dictionary of any size
 _ENCRYPTED = 1
 _LOCAL_HEADER = 30  # bytes before a member's name
 
 
 def find(inputs: Sequence[str]) -> list[SourceVideo]:
-    """The videos that the lists name; a zip in no list is not taken.
+    """Find the videos that the lists name; a zip in no list is not taken.
 
     Raises:
         UserError: the layout is another one, or a list is wrong.
@@ -48,23 +56,23 @@ def find(inputs: Sequence[str]) -> list[SourceVideo]:
 
 
 def jpegs(
-    video: SourceVideo, width: int, height: int, limits: Limits, seen: Seen
+    video: SourceVideo, size: tuple[int, int], limits: Limits, seen: SourceStats, fit: Fit
 ) -> Iterator[bytes]:
-    """The frames of a zip as JPEGs; see `read.jpegs`."""
+    """Read the frames of a zip as JPEGs; see `read.jpegs`."""
     digest = hashlib.sha256()
-    most = limits.max_frame_bytes
+    max_bytes = limits.max_frame_bytes
     try:
         with lake.local_copy(video.uri) as path, path.open("rb") as file:
-            size = path.stat().st_size
-            archive = _opened(file, size, _TABLE_BYTES + _TABLE_BYTES_PER_FRAME * video.frames)
-            frames = _frames(archive.infolist(), size)
+            length = path.stat().st_size
+            archive = _opened(file, length, _TABLE_BYTES + _TABLE_BYTES_PER_FRAME * video.frames)
+            frames = _frames(archive.infolist(), length)
             pictures.check_count(len(frames), video, limits)
-            pictures.check_sizes((frame.file_size for frame in frames), most)
+            pictures.check_sizes((frame.file_size for frame in frames), max_bytes)
             for frame in frames:
                 with archive.open(frame) as member:
-                    data = member.read(most + 1)
+                    data = member.read(max_bytes + 1)
                 digest.update(data)
-                yield pictures.to_jpeg(data, width, height, limits, seen)
+                yield pictures.to_jpeg(data, size, limits, seen, fit)
     except (BadVideoError, lake.TransientError, lake.DiskFull, UserError):
         raise
     except Exception as error:  # zipfile raises whatever comes to it
@@ -111,14 +119,14 @@ def _counts(uri: str, data: bytes) -> dict[str, int]:
 
 @dataclass(slots=True)
 class _Guarded:
-    """A file that gives at most so many bytes a read: zipfile reads a table in one."""
+    """File with a limit on the bytes of one read: zipfile reads the whole table in one."""
 
     file: BinaryIO
     size: int
-    most: int
+    max_bytes: int
 
     def read(self, size: int = -1) -> bytes:
-        if (size if size >= 0 else self.size - self.file.tell()) > self.most:
+        if (size if size >= 0 else self.size - self.file.tell()) > self.max_bytes:
             raise BadVideoError("has a table of contents that is too large for its frames")
         return self.file.read(size)
 
@@ -132,19 +140,19 @@ class _Guarded:
         return True
 
 
-def _opened(file: BinaryIO, size: int, most: int) -> zipfile.ZipFile:
-    """A zip whose table of contents has at most `most` bytes."""
-    guarded = _Guarded(file, size, most)
+def _opened(file: BinaryIO, size: int, max_bytes: int) -> zipfile.ZipFile:
+    """Open a zip whose table of contents has at most `max_bytes` bytes."""
+    guarded = _Guarded(file, size, max_bytes)
     archive = zipfile.ZipFile(guarded)
-    guarded.most = size
+    guarded.max_bytes = size
     return archive
 
 
 def _frames(members: Sequence[zipfile.ZipInfo], size: int) -> list[zipfile.ZipInfo]:
-    """The members that are frames, by number, after every member was looked at."""
+    """Check every member; return the frames, by number."""
     _refuse_overlaps(members)
-    if sum(member.file_size for member in members) > _MOST_RATIO * size:
-        raise BadVideoError(f"unpacks to more than {_MOST_RATIO} times its size")
+    if sum(member.file_size for member in members) > _MAX_RATIO * size:
+        raise BadVideoError(f"unpacks to more than {_MAX_RATIO} times its size")
     by_name: dict[str, zipfile.ZipInfo] = {}
     folders = set()
     for member in members:

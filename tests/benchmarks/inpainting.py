@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed pa
 from tests.benchmarks import official_step
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.step import seconds_of
+from tests.parity.official import to_official
 from training.model.generator import Generator, initialise
 from training.model.inpaint import Schedule, stream
-from training.model.official import generator_to_official
 
 _SIZE = 240, 432
 _SAME = 1e-4  # of what is predicted, in -1..1
@@ -41,7 +41,7 @@ def figures(device: str, rounds: int) -> Iterator[Figure]:
     """The same features through both, in turns."""
     generator = Generator()
     initialise(generator, 0.02, torch.Generator().manual_seed(0))
-    weights = generator_to_official(generator)
+    weights = to_official("generator", generator.state_dict())
     weights = {name: value.to(device) for name, value in weights.items()}
     generator = generator.to(device).eval()
 

@@ -13,8 +13,9 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline import masks, sample
-from data_pipeline.object_masks import object_mask_frames
+from data_pipeline.format import sample
+from data_pipeline.masks import free_form
+from data_pipeline.masks.objects import object_mask_frames
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are not installed
 from tests.benchmarks.figures import Figure, show
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def _times(clips: int) -> Iterator[Figure]:
-    for kind in masks.KINDS:
+    for kind in free_form.KINDS:
         seconds = []
         for seed in range(clips):
             start = perf_counter()
@@ -46,7 +47,7 @@ def _times(clips: int) -> Iterator[Figure]:
 
 
 def _sizes() -> Iterator[Figure]:
-    for kind in masks.KINDS:
+    for kind in free_form.KINDS:
         for frames in (90, 180):
             variants = [sample.encode_masks([_sequence(kind, s, frames)]) for s in range(VARIANTS)]
             size = sum(len(variant.data) for variant in variants) / VARIANTS
@@ -56,8 +57,8 @@ def _sizes() -> Iterator[Figure]:
 
 
 def _sequence(kind: str, seed: int, frames: int) -> NDArray[np.uint8]:
-    if kind != masks.OBJECT:
-        return masks.mask_sequence(kind, seed, frames, HEIGHT, WIDTH)
+    if kind != free_form.OBJECT:
+        return np.stack(list(free_form.mask_frames(kind, seed, frames, HEIGHT, WIDTH)))
     return np.stack(list(object_mask_frames(ANNOTATIONS, seed, frames, HEIGHT, WIDTH)))
 
 

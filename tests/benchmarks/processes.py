@@ -1,6 +1,6 @@
 """A training iteration of two processes: sharded against copies, and what of it waits for data.
 
-python tests/benchmarks/processes.py [--json] [--rounds 3] [--frames 5]
+python tests/benchmarks/processes.py [--json] [--rounds 3] [--frames 5] [--fill propagate]
 """
 
 import argparse
@@ -22,14 +22,15 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
 
-from data_pipeline.clips import clip_order
-from data_pipeline.reader import DataSet
+from data_pipeline.read.clips import clip_order
+from data_pipeline.read.reader import DataSet
 from tests.benchmarks.figures import Figure, show
 from tests.tiny import shard_tiny, write_videos
-from training.adversary import Adversary
-from training.config import TrainConfig
-from training.loader import Loader
-from training.networks import build_adversary
+from training.config.train_config import GeneratorConfig, TrainConfig, references_of
+from training.learn.adversary import Adversary
+from training.learn.filling import reading
+from training.learn.loader import Loader
+from training.learn.networks import build_adversary
 
 WORLD = 2
 HEIGHT, WIDTH = 240, 432
@@ -43,17 +44,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=5, help="of a clip")
+    parser.add_argument("--fill", choices=("none", "diffuse", "propagate"), default="none")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        show(figures(Path(folder), asked.frames, asked.rounds), json_lines=asked.json)
+        wanted = figures(Path(folder), asked.frames, asked.rounds, asked.fill)
+        show(wanted, json_lines=asked.json)
 
 
-def figures(folder: Path, frames: int, rounds: int) -> Iterator[Figure]:
+def figures(folder: Path, frames: int, rounds: int, fill: Any) -> Iterator[Figure]:
     """The paper's networks, one clip a process, the ways in turns."""
     videos = write_videos(folder, [12 + frames] * 3)
     data = folder / "data"
     shard_tiny(data, videos, width=WIDTH, height=HEIGHT)
-    config = TrainConfig(data=str(data), batch_clips=WORLD, workers=WORLD, clip_frames=frames)
+    shape = GeneratorConfig(fill=fill)
+    config = TrainConfig(
+        data=str(data), batch_clips=WORLD, workers=WORLD, clip_frames=frames, generator=shape
+    )
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     results = multiprocessing.get_context("spawn").SimpleQueue()
@@ -77,10 +83,11 @@ def _rank(rank: int, port: int, config: TrainConfig, rounds: int, results: Any) 
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD)
     data_set = DataSet.open(str(config.data))
-    order = clip_order(data_set, "train", config.seed, config.clip_frames, config.window_shards)
+    how = config.clip_frames, config.window_shards, references_of(config)
+    order = clip_order(data_set, "train", config.seed, *how)
     with Loader(
         data_set, "train", order, batch_clips=WORLD, rank=rank, world=WORLD, position=0,
-        prefetch_clips=config.prefetch_clips,
+        prefetch_clips=config.prefetch_clips, read=reading(config),
     ) as batches:  # fmt: skip
         found = _timed(config, whole, iter(batches), rounds)
     if rank == 0:

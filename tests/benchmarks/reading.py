@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline import lake, manifest
-from data_pipeline.cache import NodeCache
-from data_pipeline.catalogue import (
+from data_pipeline.cli.ray_session import ray_session
+from data_pipeline.format import manifest
+from data_pipeline.format.catalogue import (
     CATALOGUE,
     OK,
     FrameRow,
@@ -34,12 +34,13 @@ from data_pipeline.catalogue import (
     encode_index,
     index_path,
 )
-from data_pipeline.clips import ClipOrder, clip_order
-from data_pipeline.manifest import File, Manifest
-from data_pipeline.reader import DataSet, read_clip
-from data_pipeline.session import ray_session
-from training.batch import to_tensors
-from training.loader import Loader
+from data_pipeline.format.manifest import File, Manifest
+from data_pipeline.read.cache import NodeCache
+from data_pipeline.read.clips import ClipOrder, clip_order
+from data_pipeline.read.reader import DataSet, read_clip
+from data_pipeline.storage import lake
+from training.learn.batch import to_tensors
+from training.learn.loader import Loader
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are not installed
 from tests.benchmarks.figures import Figure, show

@@ -22,13 +22,15 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
 
-from data_pipeline import build, masks, sample
+from data_pipeline.build import build
+from data_pipeline.build.settings import limits_of, packed_tasks, settings_of
+from data_pipeline.cli.ray_session import ray_session
 from data_pipeline.config import ShardConfig
-from data_pipeline.orders import limits_of, orders_of, settings_of
-from data_pipeline.session import ray_session
+from data_pipeline.format import sample
+from data_pipeline.masks import free_form
 from data_pipeline.sources.find import find_videos
 from data_pipeline.sources.read import jpegs
-from data_pipeline.sources.record import Seen, SourceVideo
+from data_pipeline.sources.record import SourceStats, SourceVideo
 from tests.benchmarks.figures import Figure, show
 from tests.tiny import write_video
 
@@ -87,16 +89,16 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _plain_loop(config: ShardConfig, path: Path) -> None:
     """What somebody would write in an hour: no plan, no Ray, no manifest; one tar."""
-    kinds = masks.variant_kinds(config.stationary, config.moving)
+    kinds = free_form.variant_kinds(config.static, config.moving)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for video in find_videos(config):
             count = 0
-            for jpeg in jpegs(video, config.width, config.height, limits_of(config), Seen()):
+            for jpeg in jpegs(video, config.width, config.height, limits_of(config), SourceStats()):
                 _add(archive, sample.frame_member(video.id, count), jpeg)
                 zlib.crc32(jpeg)
                 count += 1
             sequences = (
-                masks.mask_frames(kind, number, count, config.height, config.width)
+                free_form.mask_frames(kind, number, count, config.height, config.width)
                 for number, kind in enumerate(kinds)
             )
             _add(archive, sample.masks_member(video.id), sample.encode_masks(sequences).data)
@@ -114,7 +116,7 @@ def _planning() -> tuple[Figure, ...]:
     began = time.perf_counter()
     videos = tuple(_record(number) for number in range(MILLION))
     settings_of(config, videos)
-    orders_of(config, videos)
+    packed_tasks(config, videos)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (

@@ -18,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed pa
 
 from tests.benchmarks.figures import Figure, show
 from tests.benchmarks.official_step import OfficialStep
-from training import parallel
-from training.adversary import Adversary
-from training.batch import Batch
-from training.flops import matmul_flops, training_flops
+from tests.parity.official import to_official
+from training.config.train_config import OptimiserConfig, TrainConfig
+from training.learn import parallel
+from training.learn.adversary import Adversary
+from training.learn.batch import Batch
 from training.model.discriminator import Discriminator, initialise_vectors
 from training.model.generator import Generator, initialise
-from training.model.official import discriminator_to_official, generator_to_official
+from training.planning.flops import matmul_flops, training_flops
 
 _OFFICIAL, _TF32 = "official arithmetic, float32", "official arithmetic, TF32"
 _OURS = "training step"
@@ -145,22 +146,19 @@ def _both(
     initialise(discriminator, 0.02, random)
     initialise_vectors(discriminator, random)
     official = OfficialStep(
-        generator_to_official(generator), discriminator_to_official(discriminator), device
+        to_official("generator", generator.state_dict()),
+        to_official("discriminator", discriminator.state_dict()),
+        device,
     )
-    adversary = Adversary(
-        generator.to(device),
-        discriminator.to(device),
-        loss_weights=(1.0, 1.0, 0.01),
-        learning_rates=(1e-4, 1e-4),
-        betas=(0.0, 0.99),
-        decay_every_clips=0,
-        decays=0,
-        ema_half_life_clips=10_000,
+    config = TrainConfig(
+        clips=clips,
         batch_clips=clips,
         micro_batch_clips=clips,
-        autocast=autocast,
+        workers=1,
+        optimiser=OptimiserConfig(decay_every_clips=0),
     )
-    return adversary, official
+    ours = Adversary(generator.to(device), discriminator.to(device), config, autocast)
+    return ours, official
 
 
 def _agree(adversary: Adversary, official: OfficialStep, batch: Batch) -> None:
@@ -203,7 +201,7 @@ def _peak_bytes(device: str, shape: tuple[int, int, int, int], recompute: bool) 
 def _peak_here(device: str, shape: tuple[int, int, int, int], recompute: bool) -> int:
     batch = _batch(shape, device)
     adversary, _ = _both(device, shape[0])
-    adversary.generator.recompute_blocks = recompute
+    adversary.generator.activation_checkpointing = recompute
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

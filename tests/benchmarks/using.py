@@ -1,4 +1,4 @@
-"""A model through the doors: memory over the length of a video, what hides behind the model.
+"""A model through the commands: memory over the length of a video, what hides behind the model.
 
 python tests/benchmarks/using.py [--json] [--frames 3000]
 """
@@ -18,19 +18,19 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
 
-from data_pipeline.session import ray_session
-from mlops import names, registry, runs, tracking
-from mlops.evaluation import Plan
-from mlops.pool import score
-from mlops.protocol import Protocol
-from mlops.registry import Version
+from data_pipeline.cli.ray_session import ray_session
+from mlops.evaluation.evaluation import Plan
+from mlops.evaluation.pool import score
+from mlops.evaluation.protocol import Protocol
+from mlops.tracking import connection, names, registry, runs
+from mlops.tracking.registry import Version
 from tests.benchmarks.figures import Figure, show
 from tests.tiny import shard_tiny, write_video, write_videos
-from training.config import GeneratorConfig
-from training.export import model_folder
+from training.config.presets import PRESETS
+from training.config.train_config import GeneratorConfig
+from training.learn.networks import build_generator
 from training.model.generator import initialise
-from training.networks import build_generator
-from training.presets import PRESETS
+from training.registration.model_folder import model_folder
 
 ROOT = Path(__file__).parents[2]
 SHORT = 100  # frames
@@ -50,7 +50,7 @@ def main() -> None:
 def figures(folder: Path, frames: int) -> Iterator[Figure]:
     """Memory with the demo's narrow network, the rest with the paper's."""
     uri = f"sqlite:///{folder}/mlflow.db"
-    tracking.local_store_ready(uri)
+    connection.local_store_ready(uri)
     narrow = _registered(uri, PRESETS["demo"].generator, 192, 96)
     whole = _registered(uri, GeneratorConfig(), WIDTH, HEIGHT)
     peaks = [
@@ -82,7 +82,7 @@ def _registered(uri: str, shape: GeneratorConfig, width: int, height: int) -> Ve
 def _inpainted(
     folder: Path, uri: str, version: Version, frames: int, width: int, height: int
 ) -> dict[str, Any]:
-    """What the door says of one video, and its `peak` of memory in bytes."""
+    """What the command says of one video, and its `peak` of memory in bytes."""
     video = write_video(folder / "in.mp4", frames=frames, width=width, height=height)
     command = [
         sys.executable, "mlops/inpaint.py", str(video), "100,60,60,40", str(folder / "out.mp4"),

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline import catalogue, manifest, sample
-from data_pipeline.catalogue import FrameRow, VideoRow
-from data_pipeline.check import verify
-from data_pipeline.manifest import File, Manifest
-from data_pipeline.writer import Tar
+from data_pipeline.build.writer import Tar
+from data_pipeline.format import catalogue, manifest, sample
+from data_pipeline.format.catalogue import FrameRow, VideoRow
+from data_pipeline.format.manifest import File, Manifest
+from data_pipeline.inspection.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the tests are not installed
 from tests.benchmarks.figures import Figure, show

@@ -15,8 +15,12 @@ def value_set(name):
     return yaml.safe_load((CHART / "ci" / f"{name}.yaml").read_text()) if name else {}
 
 
+IMAGE = {"repository": "registry.example/sttn"}
+
+
 def files(values, name="sttn", namespace="team"):
-    """File name of each template -> what it becomes."""
+    """File name of each template -> what it becomes; the image, which has no default, is given."""
+    values = {**values, "image": {**IMAGE, **values.get("image", {})}}
     with helm_python.Chart.load(str(CHART)) as chart:
         out = chart.render(values=values, name=name, namespace=namespace)
     return {Path(path).name: text for path, text in out.items()}

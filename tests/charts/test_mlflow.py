@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlops import names, registry
+from mlops.tracking import names, registry
 from tests.charts.rendering import files, objects, of_kind
 from tests.faults.processes import free_port
 from tests.mlops import foreign
@@ -23,10 +23,17 @@ SECRETS = {"username": "admin", "password": "a password of 20 chars", "flask-sec
 HOST = "sttn-mlflow.team.svc.cluster.local"
 
 
-def status(port, path, host, user=None):
-    """Of a GET with a Host header."""
+OUTSIDE = "mlflow.example.com"
+
+
+def status(port, path, host, user=None, origin=None):
+    """Of a GET with a Host header; of a POST with an origin."""
     headers = {"Host": host, **({"Authorization": basic(*user)} if user else {})}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    data = None
+    if origin:
+        headers |= {"Origin": origin, "Content-Type": "application/json"}
+        data = b'{"max_results": 1}'
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers, data=data)
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.status
@@ -38,7 +45,7 @@ class Server:
     """The pod's migration and its container, with /data, /etc/mlflow and the port elsewhere."""
 
     def __init__(self, folder: Path):
-        manifests = objects({})
+        manifests = objects({"mlflow": {"ingress": {"enabled": True, "host": OUTSIDE}}})
         (self.deployment,) = (
             one
             for one in of_kind(manifests, "Deployment")
@@ -115,12 +122,29 @@ def server(tmp_path_factory):
         ("sttn-mlflow.team:5000", 401),
         ("localhost:5000", 401),
         ("127.0.0.1:41000", 401),
+        (OUTSIDE, 401),
         ("evil.example", 403),
         ("sttn-mlflow.team.svc.cluster.local.evil.example", 403),
     ],
 )
 def test_it_answers_to_its_own_names_and_asks_who_comes(server, host, answer):
     assert status(server.port, "/api/2.0/mlflow/experiments/get?experiment_id=0", host) == answer
+
+
+@pytest.mark.parametrize(
+    ("origin", "answer"),
+    [
+        (f"https://{OUTSIDE}", 200),
+        (f"https://{OUTSIDE}:8443", 200),
+        ("http://127.0.0.1:5000", 200),
+        ("https://evil.example", 403),
+        (f"https://{OUTSIDE}.evil.example", 403),
+    ],
+)
+def test_its_page_works_behind_the_ingress_and_other_pages_may_not_post(server, origin, answer):
+    path = "/api/2.0/mlflow/experiments/search"
+    user = SECRETS["username"], SECRETS["password"]
+    assert status(server.port, path, OUTSIDE, user, origin) == answer
 
 
 def test_its_first_administrator_comes_from_the_secret(server):

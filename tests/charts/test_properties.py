@@ -110,6 +110,18 @@ def test_ray_wants_its_token_and_says_its_version_everywhere(manifests):
         assert spec["rayVersion"] == "2.60.0"
 
 
+def test_ray_drains_an_evicted_node_for_nearly_all_of_its_grace_period(manifests):
+    """Its default, 30 s, would cut a longer grace period short."""
+    drained = 0
+    for name, pod in pods(manifests):
+        known = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        if pod["containers"][0]["name"] == "ray":
+            drain = int(known["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+            assert 0 < pod["terminationGracePeriodSeconds"] - drain <= 10, name
+            drained += 1
+    assert drained
+
+
 def test_the_head_runs_no_work(manifests):
     for one in of_kind(manifests, "RayJob"):
         head = one["spec"]["rayClusterSpec"]["headGroupSpec"]
@@ -179,8 +191,12 @@ def test_nobody_but_the_release_and_the_operator_comes_in(manifests):
                     labels = peer["podSelector"]["matchLabels"]
                     assert labels["app.kubernetes.io/instance"] == "sttn"
                 else:
-                    assert set(space["matchLabels"].values()) <= {"kuberay-operator", "monitoring"}
+                    (known,) = space["matchLabels"].values()
+                    assert known in ("kuberay-operator", "monitoring", "ingress-nginx")
                     assert rule["ports"]
+                    if known == "ingress-nginx":  # for the allowed host of gpu-team
+                        assert policy["metadata"]["name"] == "sttn-mlflow"
+                        assert [one["port"] for one in rule["ports"]] == [5000]
 
 
 def test_metadata_services_of_clouds_are_out_of_reach(manifests):

@@ -4,12 +4,24 @@ import json
 import re
 
 import helm_python
+import kubernetes_validate
 import pytest
 import yaml
 
 from k8s import dashboards
-from mlops import names
-from tests.charts.rendering import CHART, NOTES, files, objects, of_kind, pods, value_set
+from k8s.rayjob import kept_log
+from mlops.tracking import names
+from tests.charts.rendering import (
+    CHART,
+    NOTES,
+    SETS,
+    containers,
+    files,
+    objects,
+    of_kind,
+    pods,
+    value_set,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +52,25 @@ def test_a_typo_or_a_wrong_unit_is_refused_and_named(values, words):
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "warning"),
+    [
+        (
+            {"controller": {"most": 5}}, {"controller": {"maxConcurrentJobs": 5}},
+            "controller.most is now controller.maxConcurrentJobs",
+        ),
+        (
+            {"jobs": {"train": {"retries": 7}}}, {"jobs": {"train": {"maxRestarts": 7}}},
+            "jobs.train.retries is now jobs.train.maxRestarts",
+        ),
+    ],
+)  # fmt: skip
+def test_an_old_value_works_as_the_new_one_and_the_notes_warn(old, new, warning):
+    assert objects(old) == objects(new) != objects({})
+    assert f"WARNING: {warning}; the old name goes with the next release" in files(old)[NOTES]
+    assert "WARNING" not in files(new)[NOTES]
+
+
+@pytest.mark.parametrize(
     ("values", "risk"),
     [
         ({"ray": {"auth": {"mode": "disabled"}}}, "anybodyWhoReachesRayRunsCode"),
@@ -58,6 +89,30 @@ def test_a_release_name_too_long_for_kuberay_is_refused():
     with pytest.raises(helm_python.HelmError, match="has 31 characters"):
         files({}, name="a" * 31)
     assert of_kind(objects({}, name="a" * 30), "RayCluster")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ({"repository": ""}, ["image.repository is missing", "registry.example.com/sttn"]),
+        ({"repository": "sttn"}, ["docker.io/library/sttn", "image.pullPolicy: Never"]),
+    ],
+)
+def test_an_image_that_belongs_to_nobody_is_refused(image, words):
+    with pytest.raises(helm_python.HelmError) as found:
+        files({"image": image})
+    for word in words:
+        assert word in str(found.value)
+
+
+def test_an_image_that_the_nodes_have_needs_no_registry():
+    made = objects({"image": {"repository": "sttn", "pullPolicy": "Never"}})
+    assert {pod["containers"][0]["image"] for _, pod in pods(made)} == {"sttn:0.1.0"}
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name])
+def test_every_set_of_values_names_its_image(name):
+    assert value_set(name)["image"]["repository"]
 
 
 def test_an_image_by_digest_is_used_and_recorded():
@@ -79,6 +134,16 @@ def test_gpus_bring_their_limit_and_the_toleration_of_their_taint():
     small = dict(pods(objects(value_set("laptop"))))["cluster workers"]
     assert "nvidia.com/gpu" not in small["containers"][0]["resources"]["limits"]
     assert "tolerations" not in small
+
+
+@pytest.mark.parametrize(("grace", "drain"), [(300, "290"), (12, "2"), (5, "1")])
+def test_the_drain_of_ray_follows_the_grace_period(grace, drain):
+    pod = dict(pods(objects({"workers": {"terminationGracePeriodSeconds": grace}})))[
+        "train workers"
+    ]
+    known = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    assert pod["terminationGracePeriodSeconds"] == grace
+    assert known["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == drain
 
 
 def test_shared_memory_is_a_volume_of_memory_within_the_pods():
@@ -132,6 +197,71 @@ def test_two_servers_of_mlflow_never_write_one_database():
     assert migration["command"][:3] == ["mlflow", "db", "upgrade"]
 
 
+INGRESS = {
+    "enabled": True,
+    "className": "nginx",
+    "host": "mlflow.example.com",
+    "tlsSecret": "mlflow-tls",
+    "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
+}
+
+
+def comes_in(made, policy):
+    """(namespace, port) of whoever a policy lets in from elsewhere."""
+    (found,) = (one for one in of_kind(made, "NetworkPolicy") if one["metadata"]["name"] == policy)
+    return {
+        (next(iter(peer["namespaceSelector"]["matchLabels"].values())), port["port"])
+        for rule in found["spec"]["ingress"]
+        for peer in rule["from"]
+        if "namespaceSelector" in peer
+        for port in rule["ports"]
+    }
+
+
+def test_an_ingress_brings_its_policy_its_host_and_its_certificate():
+    made = objects({"mlflow": {"ingress": INGRESS}})
+    (ingress,) = of_kind(made, "Ingress")
+    kubernetes_validate.validate(ingress, "1.37", strict=True)
+    spec = ingress["spec"]
+    assert (spec["ingressClassName"], spec["rules"][0]["host"]) == ("nginx", INGRESS["host"])
+    assert spec["tls"] == [{"hosts": [INGRESS["host"]], "secretName": "mlflow-tls"}]
+    assert ingress["metadata"]["annotations"] == INGRESS["annotations"]
+    (service,) = of_kind(made, "Service")
+    backend = spec["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] == service["spec"]["ports"][0]["name"]
+    assert comes_in(made, "sttn-mlflow") == {("ingress-nginx", 5000)}
+    server = dict(containers(made))["sttn-mlflow: mlflow"]["command"]
+    (hosts,) = (word for word in server if word.startswith("--allowed-hosts="))
+    assert ",mlflow.example.com,mlflow.example.com:*" in hosts
+    assert "open https://mlflow.example.com, or" in files({"mlflow": {"ingress": INGRESS}})[NOTES]
+
+
+def test_an_ingress_of_somebody_elses_comes_in_too():
+    values = {
+        "mlflow": {"allowedHosts": ["mlflow.example"]},
+        "networkPolicy": {"ingressNamespace": "gateway"},
+    }
+    assert comes_in(objects(values), "sttn-mlflow") == {("gateway", 5000)}
+    assert of_kind(objects(values), "Ingress") == []
+    assert comes_in(objects({}), "sttn-mlflow") == set()
+
+
+def test_an_ingress_without_a_host_is_refused():
+    with pytest.raises(helm_python.HelmError, match=r"mlflow\.ingress\.host is missing"):
+        files({"mlflow": {"ingress": {"enabled": True}}})
+
+
+def test_other_namespaces_submit_to_ray_where_they_are_named():
+    made = objects({"networkPolicy": {"rayClientNamespaces": ["research", "ci"]}})
+    assert comes_in(made, "sttn-ray") == {
+        ("kuberay-operator", 8265),
+        ("research", 8265),
+        ("ci", 8265),
+    }
+    assert comes_in(objects({}), "sttn-ray") == {("kuberay-operator", 8265)}
+
+
 def test_monitors_are_there_when_asked_for():
     made = objects({"podMonitors": {"enabled": True, "labels": {"release": "prometheus"}}})
     (monitor,) = of_kind(made, "PodMonitor")
@@ -148,8 +278,19 @@ def test_every_evaluation_gets_the_flags_that_the_values_give():
     assert commands == {
         "shard": "sttn-data",
         "train": "sttn-train",
-        "evaluate": "sttn-evaluate --promote --refused-is-done --margin-db 0.1",
+        "evaluate": "sttn-evaluate --promote --exit-zero-on-reject --margin-db 0.1",
     }
+
+
+def test_jobs_keep_their_log_where_there_is_a_storage():
+    made = objects({"store": {"storage": "s3://lake/runs"}})
+    for job in of_kind(made, "RayJob"):
+        assert job["spec"]["entrypoint"].startswith("sttn-keep-log -- sttn-")
+        named = {**job, "status": {"jobId": "one-x"}}
+        assert kept_log(named) == "s3://lake/runs/logs/one-x.log"
+    assert {
+        kept_log({**job, "status": {"jobId": "x"}}) for job in of_kind(objects({}), "RayJob")
+    } == {""}
 
 
 # Ray leaves the files open that its dashboards are made from.
@@ -196,7 +337,12 @@ def test_the_schema_knows_every_value_and_no_other():
             return
         # Both groups of workers share a definition: one has GPUs.
         only = {"global", "gpus", "gpuResource"}
-        assert set(values) - only == set(schema["properties"]) - only
+        old = {
+            name
+            for name, one in schema["properties"].items()
+            if one.get("$comment", "").startswith("deprecated")
+        }
+        assert set(values) - only == set(schema["properties"]) - only - old
         for name in values:
             compare(values[name], schema["properties"][name], known)
 
@@ -212,3 +358,15 @@ def test_the_notes_say_what_to_type_next():
     assert "get secret sttn -o jsonpath='{.data.auth_token}'" in notes
     assert "port-forward svc/sttn-mlflow 5000" in notes
     assert "keeps the volume of MLflow" in notes
+
+
+def test_the_notes_name_nothing_that_is_not_there():
+    s3 = {"mlflow": {"artifacts": "s3://lake/mlflow", "postgresql": {"existingSecret": "db"}}}
+    assert of_kind(objects(s3), "PersistentVolumeClaim") == []
+    assert "the volume of MLflow" not in files(s3)[NOTES]
+    open_to_all = {
+        "ray": {"auth": {"mode": "disabled"}},
+        "risks": {"anybodyWhoReachesRayRunsCode": True},
+    }
+    assert "token" not in files(open_to_all)[NOTES]
+    assert "Ray (NO AUTHENTICATION)" in files(open_to_all)[NOTES]

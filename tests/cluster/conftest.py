@@ -24,8 +24,8 @@ import s3fs
 import yaml
 
 from k8s.api import Api
-from k8s.jobs import RayJobs
-from k8s.log import decoded
+from k8s.rayjob_client import RayJobs
+from k8s.rayjob_log import decoded
 from tests.cluster.pods import GROUP, USER, serving
 from tests.faults.processes import ROOT
 
@@ -37,12 +37,12 @@ LOGIN = {"key": "tester", "secret": "no-secret"}  # moto lets anybody in
 def environment():
     lacking = [name for name in NEEDED if not os.environ.get(name)]
     if lacking:
-        pytest.skip(f"no cluster to test on: {' and '.join(lacking)} not set (README, Kubernetes)")
+        pytest.skip(f"no cluster to test on: {' and '.join(lacking)} not set (k8s/README.md)")
     return os.environ
 
 
 class Place:
-    """A namespace, and the doors as a user types them."""
+    """A namespace, and the commands as a user types them."""
 
     def __init__(self, namespace, volumes):
         self.namespace, self.volumes = namespace, volumes
@@ -63,9 +63,9 @@ class Place:
         return self.api.call("POST", self.path(kind), body)
 
     def start(self, *words):
-        door, *rest = map(str, words)
+        command, *rest = map(str, words)
         process = subprocess.Popen(
-            [sys.executable, f"k8s/{door}.py", *self._placed(door, rest)],
+            [sys.executable, f"k8s/{command}.py", *self._placed(command, rest)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,18 +76,18 @@ class Place:
         return process
 
     def ended(self):
-        """Doors that a failed test has left alone."""
+        """Commands that a failed test has left alone."""
         for process in self.started:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
 
-    def _placed(self, door, words):
-        first = 0 if door == "submit" else 1
+    def _placed(self, command, words):
+        first = 0 if command == "submit" else 1
         return [*words[:first], "--namespace", self.namespace, *words[first:]]
 
-    def door(self, *words, code=0, seconds=900):
-        """Run a door to its end; gives what it printed."""
+    def command(self, *words, code=0, seconds=900):
+        """Run a command to its end; gives what it printed."""
         process = self.start(*words)
         try:
             out, err = process.communicate(timeout=seconds)
@@ -144,11 +144,11 @@ class Place:
             "MLFLOW_TRACKING_PASSWORD": decoded(secret, "password"),
         }
 
-    def mlops(self, door, *words, tracking):
-        """What a door of mlops/ prints that asks the registry, forwarded to `tracking`."""
+    def mlops(self, command, *words, tracking):
+        """What a command of mlops/ prints that asks the registry, forwarded to `tracking`."""
         told = {"PYTHONSAFEPATH": "1", "MLFLOW_TRACKING_URI": tracking, **self.login()}
         done = subprocess.run(
-            [sys.executable, f"mlops/{door}.py", *map(str, words)],
+            [sys.executable, f"mlops/{command}.py", *map(str, words)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -269,7 +269,7 @@ def values(place, environment, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def release(place, values, bucket):
-    """The chart, installed by its door; all of it is ready."""
-    out = place.door("cluster", "up", "--values", values)
+    """The chart, installed by its command; all of it is ready."""
+    out = place.command("cluster", "up", "--values", values)
     print(out)
     return out

@@ -2,7 +2,7 @@
 
 import time
 
-from k8s.health import trouble
+from k8s.pod_problems import find_problems
 
 USER, GROUP = 1000, 100  # of the image
 
@@ -28,7 +28,7 @@ def serving(place, name, image, command, port, env=()):
     until(
         lambda: is_ready(place.api.call("GET", f"{place.path('api/v1 pods')}/{name}")),
         180,
-        lambda: trouble(place.api, f"sttn-test={name}"),
+        lambda: find_problems(place.api, f"sttn-test={name}"),
     )
 
 

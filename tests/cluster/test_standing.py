@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s.log import token_of
+from k8s.rayjob_log import token_of
 from tests.cluster.pods import until
 from tests.faults.processes import ROOT
 from tests.tiny import write_videos
@@ -21,8 +21,8 @@ STANDING = Path(__file__).parent / "standing.yaml"
 @pytest.fixture(scope="module")
 def standing(place, release, values):
     """The release with a cluster; afterwards without again."""
-    yield place.door("cluster", "up", "--values", values, STANDING)
-    place.door("cluster", "up", "--values", values)
+    yield place.command("cluster", "up", "--values", values, STANDING)
+    place.command("cluster", "up", "--values", values)
 
 
 def workers(place):
@@ -39,7 +39,7 @@ def test_it_is_ready_and_a_job_of_helm_runs_on_it(place, standing):
         r"^Ray +ready +head ready, 0 of 0 workers, 0 of 0 GPUs seen by Ray", standing, re.MULTILINE
     ), standing
     said = place.helm_test()
-    assert re.search(r"ray: sttn-trial-\w+ ran at http://sttn-head-svc:8265", said)
+    assert re.search(r"ray: sttn-self-test-\w+ ran at http://sttn-head-svc:8265", said)
 
 
 def test_who_asks_for_a_worker_gets_a_pod_and_an_idle_one_goes(place, standing, tmp_path):
@@ -58,7 +58,7 @@ def test_who_asks_for_a_worker_gets_a_pod_and_an_idle_one_goes(place, standing, 
             [
                 sys.executable, "k8s/submit.py", "shard", "--address", address, "--",
                 "--source", "videos", "--input", "s3://lake/raw-standing", "--held-out", "video-0",
-                "--width", "96", "--height", "96", "--stationary", "1", "--moving", "0",
+                "--width", "96", "--height", "96", "--static", "1", "--moving", "0",
                 "--workers", "1", "--output", "s3://lake/curated/standing/v1",
             ],
             cwd=ROOT,

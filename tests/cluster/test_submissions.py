@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.door import Refused
+from data_pipeline.cli.command import Refused
 from k8s.api import Api
-from k8s.asked import asked
-from k8s.health import trouble
-from k8s.jobs import RayJobs
-from k8s.leader import Leader
-from k8s.state import RUNNING, SUBMITTED
+from k8s.job_request import job_request
+from k8s.job_state import RUNNING, SUBMITTED
+from k8s.leader_election import Leader
+from k8s.pod_problems import find_problems
+from k8s.rayjob_client import RayJobs
 from tests.cluster.pods import pod_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 def train(name, *flags):
-    return asked("train", "smoke", ["--name", name, *flags])
+    return job_request("train", "smoke", ["--name", name, *flags])
 
 
 def test_fifty_submissions_of_ten_jobs_are_ten_jobs(place, release):
@@ -32,7 +32,7 @@ def test_fifty_submissions_of_ten_jobs_are_ten_jobs(place, release):
     assert sorted(said) == [RUNNING] * 40 + [SUBMITTED] * 10
     made = [row for row in place.jobs.rows() if row.name.startswith("sttn-train-many-")]
     assert len(made) == 10
-    listed = place.door("submit", "--list")
+    listed = place.command("submit", "--list")
     assert listed.count("sttn-train-many-") == 10
     for row in made:
         assert place.jobs.stop(row.name)
@@ -42,23 +42,23 @@ def test_another_job_of_the_same_name_is_refused_with_both_commands(place, relea
     assert place.jobs.submit(train("one"), suspended=True) == SUBMITTED
     with pytest.raises(Refused, match=r"'sttn-train smoke --name one', and this is .*--clips 8"):
         place.jobs.submit(train("one", "--clips", "8"), suspended=True)
-    out = place.door("submit", "train", "smoke", "--cancel", "--", "--name", "one")
+    out = place.command("submit", "train", "smoke", "--cancel", "--", "--name", "one")
     assert "sttn-train-one was stopped" in out
 
 
 def test_a_mistake_that_only_the_job_can_find_is_not_tried_again(place, release):
-    out = place.door(
+    out = place.command(
         "submit", "shard", "--", "--source", "videos", "--input", "s3://lake/nothing",
         "--output", "s3://lake/curated/none/v1", code=2,
     )  # fmt: skip
     assert "s3://lake/nothing is not there" in out
-    assert "sttn-shard-none-v1 was asked for by mistake" in out
+    assert "sttn-shard-none-v1 ended with a usage error" in out
     assert "attempt" not in out
 
 
 def test_a_job_on_time_is_one_job_also_when_the_next_time_comes(place, release, values):
     name = "sttn-shard-on-time-v1"
-    place.door("cluster", "up", "--values", values, Path(__file__).parent / "on-time.yaml")
+    place.command("cluster", "up", "--values", values, Path(__file__).parent / "on-time.yaml")
     try:
         begun = set()
         end = time.monotonic() + 240
@@ -72,7 +72,7 @@ def test_a_job_on_time_is_one_job_also_when_the_next_time_comes(place, release, 
             }
         assert [row.name for row in place.jobs.rows()].count(name) == 1
     finally:
-        place.door("cluster", "up", "--values", values)
+        place.command("cluster", "up", "--values", values)
         place.jobs.delete(name)
 
 
@@ -128,7 +128,7 @@ def test_a_gpu_that_no_node_has_is_said_in_words(place, release):
 
 def wait_for_trouble(place, selector):
     end = time.monotonic() + 60
-    while not (found := trouble(place.api, selector)):
+    while not (found := find_problems(place.api, selector)):
         assert time.monotonic() < end
         time.sleep(0.5)
     return found

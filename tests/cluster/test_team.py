@@ -44,8 +44,8 @@ def database(place, environment):
 
 @pytest.fixture
 def team(place, values, bucket, database):
-    yield place.door("cluster", "up", "--release", "team", "--values", values, TEAM)
-    place.door("cluster", "down", "--release", "team")
+    yield place.command("cluster", "up", "--release", "team", "--values", values, TEAM)
+    place.command("cluster", "down", "--release", "team")
 
 
 def test_a_new_pod_of_mlflow_knows_all_that_the_former_was_told(place, team, monkeypatch):

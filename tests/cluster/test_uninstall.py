@@ -8,12 +8,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 def test_an_upgrade_keeps_the_registry_and_uninstalling_keeps_the_volumes(place, values, release):
-    place.door("cluster", "up", "--values", values)
+    place.command("cluster", "up", "--values", values)
     with place.forwarded("sttn-mlflow", 5000) as uri:
         assert "champion none -> 1" in place.mlops("promote", "--history", tracking=uri)
-    place.door("submit", "train", "smoke", "--detach", "--", "--name", "busy")
-    assert "refused: at work: sttn-train-busy" in place.door("cluster", "down", code=1)
-    place.door("cluster", "down", "--stop-jobs")
+    place.command("submit", "train", "smoke", "--detach", "--", "--name", "busy")
+    assert "refused: at work: sttn-train-busy" in place.command("cluster", "down", code=1)
+    place.command("cluster", "down", "--stop-jobs")
     for kind in (
         "apis/ray.io/v1 rayjobs",
         "apis/ray.io/v1 rayclusters",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from data_pipeline.session import ray_session
+from data_pipeline.cli.ray_session import ray_session
 from tests.loopback import bucket_on_s3
 from tests.tiny import shard_tiny, write_videos
 

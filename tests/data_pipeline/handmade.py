@@ -7,13 +7,15 @@ from hashlib import sha256
 
 import numpy as np
 
-from data_pipeline import catalogue, lake, manifest, masks, sample
-from data_pipeline.catalogue import FrameRow, VideoRow
-from data_pipeline.manifest import File, Manifest
-from data_pipeline.writer import Tar
+from data_pipeline.build.writer import Tar
+from data_pipeline.format import catalogue, manifest, sample
+from data_pipeline.format.catalogue import FrameRow, VideoRow
+from data_pipeline.format.manifest import File, Manifest
+from data_pipeline.masks import free_form
+from data_pipeline.storage import lake
 
 HEIGHT, WIDTH = 48, 64
-KINDS = (masks.STATIONARY, masks.MOVING)
+KINDS = (free_form.STATIC, free_form.MOVING)
 VIDEOS = {"test-00000": {"a": 6}, "train-00000": {"b": 5, "c": 40}, "train-00001": {"d": 7}}
 
 
@@ -83,11 +85,11 @@ def _add_video(tar, frames, video, count, split, seed) -> VideoRow:
         frames.append(FrameRow(video, number, offset, len(jpeg), zlib.crc32(jpeg)))
         size += len(jpeg)
     variants = [
-        sample.Variant(kind, masks.variant_seed(seed, video, index))
+        sample.Variant(kind, free_form.variant_seed(seed, video, index))
         for index, kind in enumerate(KINDS)
     ]
     chunks = sample.encode_masks(
-        masks.mask_frames(one.kind, one.seed, count, HEIGHT, WIDTH) for one in variants
+        free_form.mask_frames(one.kind, one.seed, count, HEIGHT, WIDTH) for one in variants
     )
     masks_offset = tar.add(sample.masks_member(video), chunks.data)
     about = {"split": split, "frames": count, "width": WIDTH, "height": HEIGHT, "fps": "25"}

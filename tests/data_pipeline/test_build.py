@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from data_pipeline import manifest, run, sample
-from data_pipeline.check import verify
-from data_pipeline.door import UserError
-from data_pipeline.reader import DataSet
+from data_pipeline import run
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import manifest, sample
+from data_pipeline.inspection.verify import verify
+from data_pipeline.read.reader import DataSet
 from tests.data_pipeline.conftest import LENGTHS
 from tests.tiny import HEIGHT, WIDTH, shard_tiny, write_video
 
@@ -141,7 +142,7 @@ def test_verify_checks_the_manifest_itself(own):
 
 def test_the_same_again_is_already_there(own, videos, monkeypatch):
     before = {name: (Path(own.uri) / name).stat().st_mtime_ns for name in files_of(own.uri)}
-    monkeypatch.setattr("data_pipeline.build.write_shard", None)  # nothing may be decoded
+    monkeypatch.setattr("data_pipeline.build.build.write_shard", None)  # nothing may be decoded
     again = shard_tiny(own.uri, videos, workers=2)
     assert again.already_there
     assert (again.digest, again.videos, again.frames) == (own.digest, own.videos, own.frames)
@@ -166,7 +167,7 @@ def test_what_a_killed_writer_left_half_written_goes_with_the_next_build(own, vi
 
 
 def test_other_content_is_refused(own, videos, tmp_path):
-    with pytest.raises(UserError, match=r"exists with other content \(seed: asked 1, there 0\)"):
+    with pytest.raises(UserError, match=r"other content \(seed: requested 1, found 0\)"):
         shard_tiny(own.uri, videos, seed=1)
     with pytest.raises(UserError, match="1 videos, the first is video-2"):
         shard_tiny(own.uri, videos[:2])
@@ -189,7 +190,7 @@ def unfinished(tmp_path, videos, monkeypatch):
         raise InterruptedBuildError
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_pipeline.build.manifest.create", stop)
+        patch.setattr("data_pipeline.build.build.manifest.create", stop)
         with pytest.raises(InterruptedBuildError):
             shard_tiny(tmp_path / "v1", videos)
     assert not manifest.exists(str(tmp_path / "v1"))
@@ -303,9 +304,9 @@ def test_parents_are_kept_with_their_digests(own, videos, tmp_path):
         shard_tiny(tmp_path / "v3", videos, parents=(str(tmp_path / "nowhere"),))
 
 
-def test_json_of_the_door(tmp_path, videos, capsys):
+def test_json_of_the_command(tmp_path, videos, capsys):
     argv = ["shard", "--input", str(videos[1]), "--output", str(tmp_path / "v1"), "--json"]
-    argv += ["--width", "48", "--height", "32", "--moving", "1", "--stationary", "0"]
+    argv += ["--width", "48", "--height", "32", "--moving", "1", "--static", "0"]
     assert run.main(argv) == 0
     value = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(value) == {"digest", "uri", "videos", "frames", "bytes", "seconds", "rejected"}

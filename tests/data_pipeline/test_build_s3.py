@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import ray
 
-from data_pipeline import lake, manifest
-from data_pipeline.check import verify
-from data_pipeline.clips import clip_order
-from data_pipeline.door import UserError
-from data_pipeline.reader import DataSet, read_clip
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import manifest
+from data_pipeline.inspection.verify import verify
+from data_pipeline.read.clips import clip_order
+from data_pipeline.read.reader import DataSet, read_clip
+from data_pipeline.storage import lake
 from tests.tiny import shard_tiny, write_videos
 
 

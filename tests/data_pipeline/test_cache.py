@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import lake
-from data_pipeline.cache import CorruptData, NodeCache, node_cache
-from data_pipeline.door import UserError
-from data_pipeline.lake import DiskFull
-from data_pipeline.reader import DataSet
+from data_pipeline.cli.command import UserError
+from data_pipeline.read.cache import CorruptData, NodeCache, node_cache
+from data_pipeline.read.reader import DataSet
+from data_pipeline.storage import lake
+from data_pipeline.storage.lake import DiskFull
 
 SIZE = 100_000
 ROOM = 10 * SIZE
@@ -159,8 +159,8 @@ def test_many_threads_and_little_room(source, tmp_path):
 FETCH = """
 import sys
 from pathlib import Path
-from data_pipeline import lake
-from data_pipeline.cache import NodeCache
+from data_pipeline.storage import lake
+from data_pipeline.read.cache import NodeCache
 folder, log, uri, sha256, size = sys.argv[1:]
 plain = lake.download
 def logged(*wanted):
@@ -315,7 +315,7 @@ def test_a_full_disk_is_not_tried_for_each_read(cache, source, monkeypatch):
     ask()
     ask()
     assert len(tried) == 2  # once more after room was made
-    monkeypatch.setattr("data_pipeline.cache._FULL_S", 0)
+    monkeypatch.setattr("data_pipeline.read.cache._FULL_S", 0)
     cache = NodeCache(cache.folder, ROOM)
     ask()
     ask()

@@ -1,8 +1,11 @@
 import hashlib
+import json
+import math
 
 import pytest
 
-from data_pipeline.canonical import canonical_json, sha256_of_json
+from data_pipeline.cli.canonical import canonical_json, sha256_of_json
+from data_pipeline.cli.command import print_json
 
 
 def test_one_text_for_one_value():
@@ -16,3 +19,11 @@ def test_one_text_for_one_value():
 def test_what_json_has_no_text_for(value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": value})
+
+
+def test_what_a_command_prints_has_null_for_it(capsys):
+    measured = {"psnr": math.inf, "each": [(math.nan, 1.5), -math.inf], "clips": 3, "new": True}
+    print_json(measured)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "NaN" not in line
+    assert json.loads(line) == {"psnr": None, "each": [[None, 1.5], None], "clips": 3, "new": True}

@@ -9,9 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline import catalogue, lake, manifest, run, tar_walk
-from data_pipeline.check import verify
-from data_pipeline.door import UserError
+from data_pipeline import run
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import catalogue, manifest
+from data_pipeline.inspection import tar_walk
+from data_pipeline.inspection.verify import verify
+from data_pipeline.storage import lake
 from tests.data_pipeline import handmade
 
 

@@ -1,19 +1,21 @@
 from collections import Counter
+from hashlib import sha256
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.clips import ClipOrder, evaluation_clips
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
+from data_pipeline.read.clips import ClipOrder, evaluation_clips
 
 
-def order(counts, *, seed=0, window=2, frames=5, length=20, variants=3):
+def order(counts, *, seed=0, window=2, frames=5, length=20, variants=3, references=None):
     """An order over shards with so many videos each."""
     shards = tuple(f"shard-{i}" for i, count in enumerate(counts) for _ in range(count))
     total = len(shards)
-    return ClipOrder(seed, shards, (length,) * total, (variants,) * total, frames, window)
+    sizes = (length,) * total, (variants,) * total
+    return ClipOrder(seed, shards, *sizes, frames, window, references)
 
 
 shard_counts = st.lists(st.integers(1, 6), min_size=1, max_size=8)
@@ -100,10 +102,29 @@ def test_another_seed_is_another_sequence():
     ]
 
 
-def test_the_sequence_is_pinned():
+@pytest.mark.parametrize(
+    ("position", "wanted"),
+    [
+        (0, (7, (1, 2, 3, 4, 5), True, False, 1)),
+        (17, (2, (6, 7, 8, 9, 10), True, True, 0)),
+        (1000, (4, (4, 6, 9, 11, 17), False, False, 0)),
+        (123456, (6, (0, 1, 2, 7, 9), False, True, 1)),
+    ],
+)
+def test_the_sequence_is_pinned(position, wanted):
     # A change here changes what every old run would have learnt next.
-    clip = order([3, 3, 3], seed=7).clip(1000)
-    assert (clip.video, clip.frames, clip.flip, clip.variant) == (4, (4, 6, 9, 11, 17), False, 0)
+    assert fields_of(order([3, 3, 3], seed=7).clip(position)) == wanted
+
+
+def test_a_long_piece_of_the_sequence_is_pinned():
+    clips = order([5, 4, 6], seed=3, frames=4, length=11)
+    said = repr([fields_of(clips.clip(position)) for position in range(500)])
+    assert sha256(said.encode()).hexdigest().startswith("f1a254081711cb27e6a322b89f0b0b9d")
+
+
+def fields_of(clip):
+    assert clip.references == 0
+    return clip.video, clip.frames, clip.consecutive, clip.flip, clip.variant
 
 
 @given(st.integers(0, 2**30), st.integers(1, 6), st.integers(6, 30))
@@ -115,6 +136,54 @@ def test_frames_of_a_clip(position, frames, length):
     assert clip.frames[-1] < length
     if clip.consecutive:
         assert clip.frames[-1] - clip.frames[0] == frames - 1
+
+
+@given(st.integers(0, 2**30), st.integers(1, 6), st.integers(0, 5), st.integers(6, 30))
+def test_neighbours_follow_each_other_and_references_are_other_frames(
+    position, frames, references, length
+):
+    references = min(references, frames - 1)
+    clip = order([4], frames=frames, length=length, references=references).clip(position)
+    assert clip.references == references
+    assert len(clip.frames) == frames
+    neighbours, others = clip.frames[: frames - references], clip.frames[frames - references :]
+    first = neighbours[0]
+    assert neighbours == tuple(range(first, first + len(neighbours)))
+    assert list(others) == sorted(set(others) - set(neighbours))
+    assert min(clip.frames) >= 0
+    assert max(clip.frames) < length
+    assert clip.consecutive == (references == 0)
+
+
+def test_neighbours_and_references_come_from_all_over_the_video():
+    clips = [order([10], references=2, variants=4).clip(i) for i in range(4000)]
+    begin = Counter(clip.frames[0] for clip in clips)
+    assert sorted(begin) == list(range(18))  # of 20 frames, 3 are neighbours
+    assert max(begin.values()) < 1.5 * min(begin.values())
+    references = Counter(frame for clip in clips for frame in clip.frames[3:])
+    assert sorted(references) == list(range(20))
+    # At the ends of the video there are seldom neighbours.
+    assert max(references.values()) < 1.5 * min(references.values())
+    assert {clip.variant for clip in clips} == {0, 1, 2, 3}
+    assert abs(np.mean([clip.flip for clip in clips]) - 0.5) < 0.03
+
+
+def test_references_change_neither_the_videos_nor_their_order():
+    """And what a clip has depends on seed and position alone."""
+    plain, ours = order([5, 5, 5]), order([5, 5, 5], references=2)
+    forwards = [ours.clip(i) for i in range(100)]
+    again = order([5, 5, 5], references=2)
+    assert [again.clip(i) for i in reversed(range(100))] == forwards[::-1]
+    assert [clip.video for clip in forwards] == [plain.clip(i).video for i in range(100)]
+    assert [clip.frames for clip in forwards] != [
+        order([5, 5, 5], references=2, seed=1).clip(i).frames for i in range(100)
+    ]
+
+
+def test_a_video_as_long_as_the_clip_has_all_its_frames():
+    for position in range(20):
+        clip = order([2], frames=5, length=5, references=2).clip(position)
+        assert sorted(clip.frames) == list(range(5))
 
 
 def test_shares_of_modes_flips_and_variants():
@@ -133,9 +202,11 @@ def test_shares_of_modes_flips_and_variants():
     ("change", "words"),
     [
         ({"counts": []}, "no videos"),
-        ({"length": 4}, "clips of 5 frames were asked for, but video 0 has 4"),
+        ({"length": 4}, "clips of 5 frames were requested, but video 0 has 4"),
         ({"variants": 0}, "has no masks"),
         ({"window": 0}, "at least 1"),
+        ({"references": 5}, "5 references in clips of 5 frames: leave at least one neighbour"),
+        ({"references": -1}, "-1 references in clips of 5 frames"),
     ],
 )
 def test_orders_that_cannot_be(change, words):

@@ -10,8 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from data_pipeline import catalogue, croissant, lake, manifest
-from data_pipeline.catalogue import VideoRow, decode_catalogue
+from data_pipeline.format import catalogue, croissant, manifest
+from data_pipeline.format.catalogue import VideoRow, decode_catalogue
+from data_pipeline.storage import lake
 from tests.data_pipeline import handmade
 
 # In a process of its own: the library warns when it is imported.

@@ -9,14 +9,13 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from data_pipeline import lake
-from data_pipeline import s3 as room
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
+from data_pipeline.storage import disk, lake
+from data_pipeline.storage import s3 as room
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -114,6 +113,11 @@ def test_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert lake.absolute("a/b") == str(tmp_path / "a" / "b")
     assert lake.absolute("file:///a/b") == "/a/b"
+    for name in ("a b", "50%", "a%20b", "what?", "c#d", "é ü"):
+        assert lake.absolute((tmp_path / name).as_uri()) == str(tmp_path / name)
+    assert lake.absolute("file://localhost/a/b") == "/a/b"
+    with pytest.raises(UserError, match="names a host: give file:///path"):
+        lake.absolute("file://host/a/b")
     assert lake.absolute("~/a") == str(Path.home() / "a")
     assert lake.absolute("s3://bucket/a/") == "s3://bucket/a"
     with pytest.raises(UserError, match=r"'s4' \(did you mean 's3'\?\)"):
@@ -142,9 +146,9 @@ def test_a_link_is_listed_when_it_leads_to_a_file(tmp_path):
     (inside / "up").symlink_to(inside)
     (inside / "itself").symlink_to(inside / "itself")
     (inside / "nowhere").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "door").symlink_to(inside)
+    (tmp_path / "link").symlink_to(inside)
     assert [(e.name, e.size) for e in lake.list_entries(str(inside))] == [("file", 5)]
-    assert lake.list_files(str(tmp_path / "door")) == ["file"]
+    assert lake.list_files(str(tmp_path / "link")) == ["file"]
 
 
 def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
@@ -223,7 +227,7 @@ def test_pieces_of_two_versions_are_never_joined(s3, tmp_path, monkeypatch):
 def test_what_came_through_is_looked_at(s3, tmp_path, monkeypatch):
     (tmp_path / "local").write_bytes(b"whole")
     monkeypatch.setattr(room, "_request", lambda *_, **__: {"ContentLength": 3})
-    with pytest.raises(lake.TransientError, match="3 bytes came through of 5"):
+    with pytest.raises(lake.TransientError, match="3 of 5 bytes arrived"):
         lake.upload(tmp_path / "local", lake.join(s3, tmp_path.name))
 
 
@@ -274,13 +278,13 @@ def test_a_half_that_somebody_tidied_away(tmp_path, monkeypatch, finished):
         lake.create_bytes(str(path), b"ours")
 
 
-def test_halves_are_told_from_files(tmp_path):
+def test_partial_files_are_told_from_files(tmp_path):
     for name in ("a/.b.json.0a1b2c3d.part", ".c.0a1b2c3d.part", "d.part", "e/.f.part", "g"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"1")
-    found = [half.name for half in lake.list_halves(str(tmp_path))]
+    found = [half.name for half in lake.list_partial_files(str(tmp_path))]
     assert found == [".c.0a1b2c3d.part", "a/.b.json.0a1b2c3d.part"]
-    assert lake.list_halves("s3://anywhere/at/all") == []
+    assert lake.list_partial_files("s3://anywhere/at/all") == []
 
 
 def test_only_empty_folders_go(tmp_path):
@@ -305,6 +309,7 @@ WRITES = {
     "download": lambda to: lake.download(str(source(Path(tempfile.mkdtemp()))), to),
 }
 NO_PLACE = "cannot be written .*: give a place you may write to"
+NO_WAY = "cannot do what is needed .*: give another place, or s3://.*; data_pipeline/README.md says"
 NO_ROOM = "the disk is full .*: free some space and run the same command again"
 
 
@@ -324,13 +329,17 @@ def scratch(tmp_path_factory, monkeypatch):
         (errno.ENOSPC, lake.DiskFull, NO_ROOM),
         (errno.EDQUOT, lake.DiskFull, NO_ROOM),
         (errno.EIO, lake.TransientError, "does not answer properly"),
+        (errno.ENOTCONN, lake.TransientError, "does not answer properly"),
+        (errno.EBUSY, lake.TransientError, "does not answer properly"),
+        (errno.ENOSYS, UserError, NO_WAY),
+        (errno.EINVAL, UserError, NO_WAY),
     ],
 )
 def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, write, number, kind, says):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(disk, "give_name", fail)
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(kind, match=says) as found:
         WRITES[write](tmp_path / "d" / "out")
@@ -357,7 +366,7 @@ def test_a_folder_where_a_file_has_to_be(tmp_path):
 def test_a_real_disk_that_takes_nothing(tmp_path, options, says):
     """On a file system of its own, mounted where only the process under test sees it."""
     code = (
-        "import sys; from data_pipeline import lake; to = sys.argv[1]\n"
+        "import sys; from data_pipeline.storage import lake; to = sys.argv[1]\n"
         "try: lake.write_bytes(to + '/a/b', bytes(100_000))\n"
         "except Exception as error: print(type(error).__name__, error, lake.list_files(to))"
     )
@@ -457,17 +466,21 @@ def test_a_scheme_without_its_slashes(uri):
             "no credentials for S3 .*: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         ),
         ({"AWS_ENDPOINT_URL": "localhost:1"}, UserError, "AWS_ENDPOINT_URL is as http://host:port"),
-        ({"AWS_PROFILE": "nobody"}, UserError, "nobody.*check the URI and the AWS_ variables"),
+        (
+            {"AWS_PROFILE": "nobody"},
+            UserError,
+            "nobody.*check the URI, AWS_DEFAULT_REGION and the other AWS_ variables",
+        ),
         (
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
             lake.TransientError,
-            "Could not connect .*127.0.0.1:9/.*: check AWS_ENDPOINT_URL and the network",
+            "Could not connect .*127.0.0.1:9/.*: check AWS_ENDPOINT_URL, AWS_DEFAULT_REGION",
         ),
     ],
 )
 @pytest.mark.parametrize("ask", ["exists", "create_bytes"])
 def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, variables, kind, says):
-    monkeypatch.setattr(room, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(room, "RETRY_TIMEOUT_S", 2.0)
     alone = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "none")}
     alone["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
     elsewhere(**alone, **variables)
@@ -476,45 +489,10 @@ def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, varia
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
-def test_credentials_that_are_refused(elsewhere, code):
-    class Refuse(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
-            self.send_response(403)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(body)
-
-        # http.server calls these.
-        do_GET = do_HEAD = do_PUT = do_DELETE = answer  # noqa: N815
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        elsewhere(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_address[1]}")
-        try:
-            for name, ask in ASKS.items():
-                # The answer to a HEAD has no body that could say why.
-                why = "403" if name == "exists" else code
-                with pytest.raises(UserError, match=f"refuses these credentials .{why}: .*: check"):
-                    ask("s3://bucket/a")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
+def test_no_request_outlasts_its_timeout(elsewhere, monkeypatch):
     """A server that takes connections and then neither reads nor answers."""
-    monkeypatch.setattr(room, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(room, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(room, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(room, "RETRY_TIMEOUT_S", 2.0)
     given = []
 
     def try_once(uri, method, asked, seconds):
@@ -527,7 +505,7 @@ def test_no_request_outlasts_the_patience(elsewhere, monkeypatch):
         elsewhere(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(lake.TransientError, match=r"Read timeout|no answer in time"):
             lake.read_bytes("s3://bucket/a")
-        assert given[0] == pytest.approx(room.PATIENCE_SECONDS, abs=0.1)
+        assert given[0] == pytest.approx(room.RETRY_TIMEOUT_S, abs=0.1)
         given.clear()
         with lake.within(0.3), pytest.raises(lake.TransientError, match="no answer in time"):
             lake.write_bytes("s3://bucket/a", bytes(room._PIECE))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline import lake, manifest, run
-from data_pipeline.door import UserError
-from data_pipeline.listing import list_data_sets
+from data_pipeline import run
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import manifest
+from data_pipeline.inspection.listing import list_data_sets
+from data_pipeline.storage import lake
 from tests.data_pipeline import handmade
 
 

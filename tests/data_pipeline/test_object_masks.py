@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipeline.object_masks import NoObject, Ring, donors, object_mask_frames
+from data_pipeline.masks.objects import NoObject, Ring, object_mask_frames
 from tests.layouts import shared_data
 
 VIDEOS = [f"video-{i}" for i in range(200)]
@@ -18,6 +18,10 @@ def box(top, left, tall=20, wide=30, label=1, size=(96, 192)):
     labels = np.zeros(size, dtype=np.uint8)
     labels[top : top + tall, left : left + wide] = label
     return labels
+
+
+def donors(video, annotated, seed, count=3):
+    return Ring.of(annotated, seed).donors(video, seed, count)
 
 
 def corner(mask):
@@ -50,7 +54,7 @@ def test_donors_depend_on_the_set_alone_and_are_never_the_video(random, seed, vi
     assert set(chosen) <= set(VIDEOS) - {f"video-{video}"}
 
 
-def test_there_may_be_fewer_donors_than_asked_for():
+def test_there_may_be_fewer_donors_than_requested():
     assert donors("a", [], 0) == ()
     assert donors("a", ["a"], 0) == ()
     assert donors("a", ["a", "b"], 0) == ("b",)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.plan import plan_shards
+from data_pipeline.build.plan import plan_shards
 from data_pipeline.sources.record import SourceVideo
 
 

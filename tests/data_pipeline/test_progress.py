@@ -1,7 +1,7 @@
 import time
 
-from data_pipeline import progress as module
-from data_pipeline.progress import progress
+from data_pipeline.cli import progress as module
+from data_pipeline.cli.progress import progress
 
 
 def test_plain_lines_without_a_terminal(capsys, monkeypatch):

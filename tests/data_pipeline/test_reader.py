@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline import lake, manifest, sample
-from data_pipeline.cache import CorruptData, NodeCache
-from data_pipeline.catalogue import (
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import manifest, sample
+from data_pipeline.format.catalogue import (
     CATALOGUE,
     OK,
     REJECTED,
@@ -21,10 +21,11 @@ from data_pipeline.catalogue import (
     encode_index,
     index_path,
 )
-from data_pipeline.clips import Clip, clip_order
-from data_pipeline.door import UserError
-from data_pipeline.manifest import File, Manifest
-from data_pipeline.reader import DataSet, Video, read_clip
+from data_pipeline.format.manifest import File, Manifest
+from data_pipeline.read.cache import CorruptData, NodeCache
+from data_pipeline.read.clips import Clip, clip_order
+from data_pipeline.read.reader import DataSet, Video, read_clip
+from data_pipeline.storage import lake
 from tests.tiny import HEIGHT, WIDTH
 
 

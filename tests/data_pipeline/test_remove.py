@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from data_pipeline import lake, manifest, remove, run
+from data_pipeline import run
+from data_pipeline.cli.command import Refused, UserError
 from data_pipeline.config import RemoveConfig
-from data_pipeline.door import Refused, UserError
-from data_pipeline.lease import lease
-from data_pipeline.provenance import DATA_DIGEST
-from data_pipeline.references import references as find_references
-from data_pipeline.remove import MARK, remove_abandoned, remove_data_set
-from mlops import runs, tracking
+from data_pipeline.format import manifest
+from data_pipeline.format.provenance import DATA_DIGEST
+from data_pipeline.inspection import remove
+from data_pipeline.inspection.references import references as find_references
+from data_pipeline.inspection.remove import MARK, remove_abandoned, remove_data_set
+from data_pipeline.storage import lake
+from data_pipeline.storage.lease import lease
+from mlops.tracking import connection, runs
 from tests.data_pipeline import handmade
 
 DAY = 86400
@@ -39,7 +42,7 @@ def registry(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "")
         uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-        tracking.local_store_ready(uri)
+        connection.local_store_ready(uri)
         run_id = runs.ensure(uri, run_name="first", kind="training", tags={})
         runs.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "training")
         client = MlflowClient(uri, uri)
@@ -121,7 +124,8 @@ def test_the_manifest_goes_first_and_the_same_command_finishes(own, monkeypatch)
 
 KILLED = """
 import os, signal, sys
-from data_pipeline import lake, run
+from data_pipeline.storage import lake
+from data_pipeline import run
 honest, gone = lake.remove, []
 def remove(uri):
     if len(gone) == 4:
@@ -198,7 +202,7 @@ def test_many_runs_are_all_found(registry, monkeypatch):
 
 def test_a_registry_that_does_not_answer_keeps_it(own, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(Refused, match="does not say who refers"):
+    with pytest.raises(Refused, match="removed, because references are not known: MLflow"):
         remove_data_set(
             config(own, tracking_uri="http://127.0.0.1:9", no_registry=False), find_references
         )
@@ -268,7 +272,7 @@ def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
     assert removed == would
     assert sorted(line.split(" /")[0] for line in removed.removed) == [
         "cached file",
-        "half a file",
+        "partial file",
         "unfinished build",
         "work files of",
     ]
@@ -286,9 +290,27 @@ def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
     assert files_below(root / "mixed/v1/shards")
 
 
+@pytest.mark.parametrize("store", ["disk", "s3"])
+def test_what_is_old_is_told_by_the_clock_of_the_store(store, tmp_path, s3, monkeypatch):
+    """A machine that is years ahead deletes nothing that somebody has just written."""
+    root = str(tmp_path / "lake") if store == "disk" else lake.join(s3, tmp_path.name)
+    for name in ("shards/train-00000-aaaaaaaa.tar", "_staging/note.json"):
+        lake.write_bytes(lake.join(root, "new/v1", name), b"{}")
+    there = lake.list_files(root)
+    year_s = 365 * DAY
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + year_s)
+    assert run.main(["remove", root, "--older-than", "30"]) == 0
+    assert lake.list_files(root) == there
+    monkeypatch.setattr(time, "time", lambda: clock() - year_s)
+    time.sleep(1.1 if store == "s3" else 0)  # S3 tells whole seconds
+    assert run.main(["remove", root, "--older-than", "0"]) == 0
+    assert lake.list_files(root) == []
+
+
 def test_wrong_words(own, tmp_path, capsys):
     assert run.main(["remove", own, "--older-than", "-1"]) == 2
-    assert "--older-than -1.0 must be" in capsys.readouterr().err
+    assert "--older-than is -1.0: give 0" in capsys.readouterr().err
     assert run.main(["remove", own, "--cache", "/x"]) == 2
     assert "--cache needs --older-than" in capsys.readouterr().err
     assert run.main(["remove", str(tmp_path / "typo"), "--older-than", "1"]) == 2

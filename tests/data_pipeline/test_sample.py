@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline import sample
+from data_pipeline.format import sample
 
 
 @given(st.integers(1, 70), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))

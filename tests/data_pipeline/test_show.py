@@ -9,12 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_pipeline import contact, lake, manifest, run
+from data_pipeline import run
 from data_pipeline.config import ShowConfig
-from data_pipeline.contact import Strip, draw_sheet, spread
-from data_pipeline.files import Files
-from data_pipeline.reader import CorruptData, DataSet
-from data_pipeline.show import histogram, show, text
+from data_pipeline.format import manifest
+from data_pipeline.inspection import contact_sheet
+from data_pipeline.inspection.contact_sheet import Strip, draw_sheet, evenly_spaced
+from data_pipeline.inspection.show import histogram, show, text
+from data_pipeline.read.files import Files
+from data_pipeline.read.reader import CorruptData, DataSet
+from data_pipeline.storage import lake
 from tests.data_pipeline import handmade
 
 
@@ -69,7 +72,7 @@ def test_share_of_holes_is_that_of_the_masks(made):
     data = open_in_place(made)
     for variant, kind in enumerate(handmade.KINDS):
         shares = [
-            data.read_masks(video, variant, spread(video.frames, 8)).mean()
+            data.read_masks(video, variant, evenly_spaced(video.frames, 8)).mean()
             for split in data.splits
             for video in data.videos(split)
         ]
@@ -112,7 +115,7 @@ def test_the_sheet_has_a_row_a_video_with_its_frames(made, here):
     data = open_in_place(made)
     top = 20 + 3 * 24
     for row, video in enumerate([*data.videos("test"), *data.videos("train")]):
-        frames = spread(video.frames, 8)
+        frames = evenly_spaced(video.frames, 8)
         pictures = data.read_frames(video, frames)
         masks = [data.read_masks(video, variant, frames) for variant in range(2)]
         for at in range(len(frames)):
@@ -136,7 +139,7 @@ def test_every_variant_has_its_colour_and_its_name():
     strip = Strip("v", (0,), frame, dict(zip(names, masks, strict=True)))
     with Image.open(io.BytesIO(draw_sheet("t", [strip]))) as image:
         pixels = np.asarray(image.convert("RGB"))
-    for colour in contact._COLOURS[:3]:
+    for colour in contact_sheet._COLOURS[:3]:
         places = np.argwhere((pixels == colour).all(axis=-1))
         assert (places[:, 0] < 92).any(), "in the legend"
         assert (places[:, 0] > 92).any(), "around the hole"
@@ -157,9 +160,9 @@ def test_bins_have_round_edges_and_hold_everything(values, edges, counts):
 
 
 def test_spread_takes_first_and_last():
-    assert spread(3, 8) == (0, 1, 2)
-    assert spread(100, 4) == (0, 33, 66, 99)
-    assert spread(0, 4) == ()
+    assert evenly_spaced(3, 8) == (0, 1, 2)
+    assert evenly_spaced(100, 4) == (0, 33, 66, 99)
+    assert evenly_spaced(0, 4) == ()
 
 
 def test_a_data_set_without_videos_is_shown_too(tmp_path):
@@ -186,6 +189,22 @@ def test_a_place_that_cannot_be_written_and_no_data_set(made, tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
     assert run.main(["show", str(tmp_path / "typo")]) == 2
     assert "no data set at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sheet", ["{made}/catalogue.png", "{link}/x.png", "{film}"])
+def test_a_sheet_destroys_nothing(made, tmp_path, capsys, sheet):
+    """Neither a file of the data set, however it is named, nor anything that is no picture."""
+    film, link = tmp_path / "film.mp4", tmp_path / "link"
+    film.write_bytes(b"film")
+    link.symlink_to(made)
+    there = sorted(Path(made).rglob("*"))
+    target = sheet.format(made=made, link=link, film=film)
+    assert run.main(["show", made, "--sheet", target]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --sheet ")
+    assert error.count("\n") == 1
+    assert film.read_bytes() == b"film"
+    assert sorted(Path(made).rglob("*")) == there
 
 
 def test_on_s3(s3, here, monkeypatch):

@@ -13,11 +13,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from data_pipeline import lake, manifest
-from data_pipeline.cache import CorruptData, NodeCache
-from data_pipeline.door import UserError
-from data_pipeline.reader import DataSet
-from data_pipeline.stream import stream
+from data_pipeline.cli.command import UserError
+from data_pipeline.format import manifest
+from data_pipeline.read.cache import CorruptData, NodeCache
+from data_pipeline.read.reader import DataSet
+from data_pipeline.read.stream import stream
+from data_pipeline.storage import lake
 from tests.tiny import HEIGHT, WIDTH
 
 IDS = ("video-0", "video-1", "video-2")

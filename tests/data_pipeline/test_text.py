@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_pipeline import text
+from data_pipeline.cli import formatting
 
 
 @pytest.mark.parametrize(
@@ -10,11 +10,11 @@ from data_pipeline import text
     [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (999_600, "1 MB"), (5 * 10**12, "5 TB")],
 )
 def test_bytes_for_people(count, words):
-    assert text.human_bytes(count) == words
+    assert formatting.human_bytes(count) == words
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(-3, "0 seconds"), (125, "2 minutes"), (7200, "2 hours")]
 )
 def test_ages_for_people(seconds, words):
-    assert text.human_age(seconds) == words
+    assert formatting.human_age(seconds) == words

@@ -4,21 +4,21 @@ import threading
 import pytest
 import webdataset
 
-from data_pipeline import masks
-from data_pipeline.catalogue import OK, REJECTED
-from data_pipeline.plan import Shard
-from data_pipeline.sources.record import Annotated, Limits, SourceVideo
+from data_pipeline.build.job_progress import _Totals
+from data_pipeline.build.plan import Shard
+from data_pipeline.build.tasks import ShardResult, Task
+from data_pipeline.build.writer import MAX_WORKER_DEATHS, Tar, write_shard
+from data_pipeline.format.catalogue import OK, REJECTED
+from data_pipeline.masks import free_form
+from data_pipeline.sources.record import AnnotatedVideo, Limits, SourceVideo
 from data_pipeline.sources.video_files import find
-from data_pipeline.tally import _Ledger
-from data_pipeline.task import Task, Written
-from data_pipeline.writer import MOST_DEATHS, Tar, write_shard
 from tests.tiny import write_videos
 
 LIMITS = Limits(min_frames=5, max_frames=100, max_pixels=2**20, max_frame_bytes=10**6)
 
 
-class Told:
-    """What a task tells, noted here; its worker has died before over some videos."""
+class RecordingReporter:
+    """Records what a task reports; its worker has died before over some videos."""
 
     def __init__(self, deaths=()):
         self.deaths, self.frames, self.ended = dict(deaths), 0, {}
@@ -41,10 +41,11 @@ def task(tmp_path, ray_for_all):  # noqa: ARG001 (headers are read in its tasks)
         shard=Shard("train-00000", "train", tuple(videos)),
         width=32,
         height=16,
+        fit="stretch",
         seed=3,
-        kinds=(masks.MOVING, masks.OBJECT),
+        kinds=(free_form.MOVING, free_form.OBJECT),
         limits=LIMITS,
-        donors={"video-0": (Annotated("video-9", "/frames", "frames", "/labels"),)},
+        donors={"video-0": (AnnotatedVideo("video-9", "/frames", "frames", "/labels"),)},
     )
 
 
@@ -69,50 +70,50 @@ def test_another_task_has_another_note(task):
 
 
 def test_a_shard_and_what_it_tells(task, tmp_path):
-    told = Told()
-    written = write_shard(task, str(tmp_path / "v1"), told)
-    assert (told.frames, told.ended) == (13, {"video-0": False, "video-1": False})
+    reporter = RecordingReporter()
+    written = write_shard(task, str(tmp_path / "v1"), reporter)
+    assert (reporter.frames, reporter.ended) == (13, {"video-0": False, "video-1": False})
     # No donor can be read: the video goes without its object mask.
     assert {row.id: row.mask_kinds for row in written.videos} == {
         "video-0": ["moving"],
         "video-1": ["moving"],
     }
-    assert Written.decode(written.encode()) == written
+    assert ShardResult.decode(written.encode()) == written
     assert {path.partition("/")[0] for path in written.payload} == {"shards", "index"}
 
 
 def test_a_video_over_which_workers_died_is_left_out(task, tmp_path):
-    told = Told({"video-0": MOST_DEATHS, "video-1": MOST_DEATHS - 1})
-    written = write_shard(task, str(tmp_path / "v1"), told)
+    reporter = RecordingReporter({"video-0": MAX_WORKER_DEATHS, "video-1": MAX_WORKER_DEATHS - 1})
+    written = write_shard(task, str(tmp_path / "v1"), reporter)
     assert {row.id: row.status for row in written.videos} == {"video-0": REJECTED, "video-1": OK}
     assert written.rejected == {"video-0": "video-0.mp4 ended its worker 3 times"}
-    assert told.ended["video-0"] is True
+    assert reporter.ended["video-0"] is True
 
 
 def test_a_shard_without_a_video_has_no_file(task, tmp_path):
-    told = Told(dict.fromkeys(("video-0", "video-1"), MOST_DEATHS))
-    written = write_shard(task, str(tmp_path / "v1"), told)
+    reporter = RecordingReporter(dict.fromkeys(("video-0", "video-1"), MAX_WORKER_DEATHS))
+    written = write_shard(task, str(tmp_path / "v1"), reporter)
     assert (written.payload, len(written.rejected)) == ({}, 2)
     assert not (tmp_path / "v1").exists()
 
 
 def test_deaths_are_tries_that_never_ended():
-    ledger = _Ledger()
-    assert ledger.begin("good") == 0
-    ledger.end("good", False)
+    totals = _Totals()
+    assert totals.begin("good") == 0
+    totals.end("good", False)
     for deaths in range(3):
-        assert ledger.begin("good") == 0
-        ledger.end("good", False)
-        assert ledger.begin("bad") == deaths
-    assert ledger.begin("bad") == 3
-    ledger.end("bad", True)
-    counts = ledger.read()
+        assert totals.begin("good") == 0
+        totals.end("good", False)
+        assert totals.begin("bad") == deaths
+    assert totals.begin("bad") == 3
+    totals.end("bad", True)
+    counts = totals.read()
     assert (counts.videos, counts.rejected) == (2, 1)
 
 
 def test_no_thread_is_left(task, tmp_path):
     before = threading.active_count()
-    write_shard(task, str(tmp_path / "v1"), Told())
+    write_shard(task, str(tmp_path / "v1"), RecordingReporter())
     assert threading.active_count() == before
 
 

@@ -1,1 +1,1 @@
-"""The doors, one after another, as a user runs them."""
+"""The commands, one after another, as a user runs them."""

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from data_pipeline import s3
+from data_pipeline.storage import s3
 from tests.faults.processes import finish
 from tests.faults.s3 import s3_server
 from tests.faults.sharding import start

@@ -21,6 +21,7 @@ class Head:
     def __init__(self, folder, checkout):
         self.checkout, self.folder = checkout, Path(folder)
         self.port, gcs = free_port(), free_port()
+        self.address = f"127.0.0.1:{gcs}"
         self.environment = {
             # What a shell of a user has: nothing of this test's.
             **{name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ},

@@ -1,4 +1,4 @@
-"""Doors as processes of their own, what runs below them, and how it is killed."""
+"""Commands as processes of their own, what runs below them, and how it is killed."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 300  # after which a run hangs; a busy machine takes minutes
 
 
-def door(path: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
-    """Start a door, `mlops/evaluate.py` say, with these variables beside this process's own."""
+def start_command(path: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
+    """Start a command, `mlops/evaluate.py` say, with these variables beside this process's own."""
     return subprocess.Popen(
         [sys.executable, path, *map(str, flags)],
         cwd=ROOT,
@@ -56,7 +56,7 @@ def descendants(pid):
 
 
 def victims(process, kind, worker):
-    """Processes of a door to kill: its driver, the "node" with everything on it, or a worker.
+    """Processes of a command to kill: its driver, the "node" with everything on it, or a worker.
 
     `worker` begins the name that Ray gives to one.
     """

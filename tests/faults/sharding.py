@@ -1,15 +1,18 @@
-"""The `shard` door as a process of its own, to be killed or hindered."""
+"""The `shard` command as a process of its own, to be killed or hindered."""
 
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.processes import door
+from tests.faults.processes import start_command
 
 
-def start(videos: Sequence[Path], output: Path | str) -> "subprocess.Popen[str]":
+def start(
+    videos: Sequence[Path], output: Path | str, **environment: str
+) -> "subprocess.Popen[str]":
     """Start to shard video files; about a shard for each."""
-    return door(
+    return start_command(
         "data_pipeline/run.py", "shard", "--output", output, "--json", "--input", *videos,
         "--width", 192, "--height", 96, "--shard-megabytes", 1, "--workers", 2,
+        **environment,
     )  # fmt: skip

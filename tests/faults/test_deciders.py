@@ -6,13 +6,13 @@ import time
 import pytest
 from ray.cluster_utils import Cluster
 
-from mlops import names, promotion, registry, runs, tracking
-from tests.faults.processes import door, finish
+from mlops.promotion import decisions
+from mlops.tracking import connection, names, registry, runs
+from tests.faults.processes import finish, start_command
 from tests.mlops import foreign
 from tests.tiny import shard_tiny, write_videos
 
 pytestmark = [
-    pytest.mark.waits,
     pytest.mark.distributed,
     # Ray leaves one open when it looks for ports.
     pytest.mark.filterwarnings("ignore:.*unclosed <socket:ResourceWarning"),
@@ -21,9 +21,9 @@ pytestmark = [
 
 MODEL = names.MODEL
 WATCHED_S = 300  # each version may be compared with every champion that comes meanwhile
-LEVELS = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
+LEVELS = {"candidate": 15.0, **foreign.CLASSICAL}
 # From the worst to the best, so that most take the place of the one before.
-FILLS = [foreign.CONTINUED.format(share=share) for share in (0.8, 0.9, 1.0)]
+FILLS = [foreign.DIMMED.format(share=share) for share in (0.98, 0.985, 0.99)]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def evaluations(uri):
     return tuple(
         sorted(
             (run.data.tags[names.MODEL_VERSION], run.data.tags[names.AGAINST_VERSION])
-            for run in runs.find_all(uri, wanted, finished=status == "FINISHED", most=100)
+            for run in runs.find_all(uri, wanted, finished=status == "FINISHED", limit=100)
             if run.info.status == status
         )
         for status in ("FINISHED", "RUNNING")
@@ -60,7 +60,7 @@ def evaluations(uri):
 def assert_history_is_whole(uri):
     """Each decision begins with the champion that the one before left; aliases are the last's."""
     champion, previous = names.NO_VERSION, None
-    for entry in promotion.history(uri, MODEL):
+    for entry in decisions.history(uri, MODEL):
         assert entry.before == champion
         if entry.after != champion:
             champion, previous = entry.after, champion
@@ -75,14 +75,14 @@ def promote_two_at_once(uri, folder):
     for version in versions:
         foreign.record_evaluation(uri, version, folder / f"results-{version.version}", **LEVELS)
     both = [
-        door("mlops/promote.py", "--tracking-uri", uri, "--model", version.uri, "--json")
+        start_command("mlops/promote.py", "--tracking-uri", uri, "--model", version.uri, "--json")
         for version in versions
     ]
     ends = [finish(process) for process in both]
     assert sorted(code for code, _, _ in ends) == [0, 2], ends
     (lost,) = (err for code, _, err in ends if code == 2)
     assert "was evaluated against no champion, but the champion is version" in lost
-    assert len(promotion.history(uri, MODEL)) == 1
+    assert len(decisions.history(uri, MODEL)) == 1
     assert_history_is_whole(uri)
 
 
@@ -96,7 +96,9 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
         "--tracking-uri", uri, "--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4,
         "--workers", 1, "--promote", "--watch", "--until-idle",
     )  # fmt: skip
-    watchers = [door("mlops/evaluate.py", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)]
+    watchers = [
+        start_command("mlops/evaluate.py", *flags, RAY_ADDRESS=cluster.address) for _ in range(2)
+    ]
     if kill is not None:
         end = time.monotonic() + 60
         while not any(evaluations(uri)) and time.monotonic() < end:
@@ -114,18 +116,18 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
     for version in versions:
         tags = registry.resolve(uri, version.uri).tags
         assert tags[names.EVALUATION] == names.EVALUATION_DONE
-        run = tracking.client(uri).get_run(tags[names.EVALUATION_RUN])
+        run = connection.client(uri).get_run(tags[names.EVALUATION_RUN])
         assert run.info.status == "FINISHED"
     assert_history_is_whole(uri)
     assert registry.resolve(uri, f"models:/{MODEL}@champion").version == versions[-1].version
 
 
-@pytest.mark.parametrize("times", range(3))
-def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_path, times):
-    print(f"time {times}")
+@pytest.mark.waits
+def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_path):
     promote_two_at_once(new_store(tmp_path / "store"), tmp_path)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [None, 0.5])
 def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):

@@ -1,23 +1,21 @@
 """Every byte of a small data set flipped in turn."""
 
-from pathlib import Path
-
 import pytest
 
-from data_pipeline import manifest
-from data_pipeline.check import verify
-from data_pipeline.reader import CorruptData, DataSet
-from data_pipeline.session import ray_session
-from tests.tiny import shard_tiny, write_videos
+from data_pipeline.format import manifest
+from data_pipeline.inspection.verify import verify
+from data_pipeline.read.reader import CorruptData, DataSet
+from tests.data_pipeline import handmade
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    videos = write_videos(folder / "videos", (5, 5))
-    with ray_session(1):
-        built = shard_tiny(folder / "v1", videos, width=16, height=16)
-    return Path(built.uri)
+    place = tmp_path_factory.mktemp("small") / "small" / "v1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handmade, "HEIGHT", 16)
+        patch.setattr(handmade, "WIDTH", 16)
+        handmade.make(str(place), shards={"test-00000": {"a": 5}, "train-00000": {"b": 5}})
+    return place
 
 
 def flipped(path, step=1):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from data_pipeline import manifest
-from data_pipeline.check import verify
+from data_pipeline.format import manifest
+from data_pipeline.inspection.verify import verify
 from tests.faults.processes import finish, kill, victims
 from tests.faults.sharding import start
 
@@ -44,6 +44,7 @@ def check(videos, undisturbed, folder, seed):
     assert not any(manifest.is_work(p.relative_to(output).as_posix()) for p in output.rglob("*"))
 
 
+@pytest.mark.faults
 @pytest.mark.distributed
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments(videos, undisturbed, tmp_path, seed):

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from tests.faults.processes import finish
 from tests.faults.training import made, wait_until
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(900)]
 
 GRACE_S = 60
 LOG_CLIPS = 20

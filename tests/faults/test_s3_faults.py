@@ -13,8 +13,8 @@ import urllib.request
 import fsspec
 import pytest
 
-from data_pipeline import lake, s3
-from data_pipeline.lease import lease
+from data_pipeline.storage import lake, s3
+from data_pipeline.storage.lease import lease
 from tests.faults.s3 import Fault, faulty, s3_server
 
 PIECE = 2**20  # what the server is told to take for a part
@@ -35,7 +35,7 @@ def server():
 @pytest.fixture
 def road(road, server, monkeypatch):
     """To the server, by an impatient client that takes small pieces."""
-    monkeypatch.setattr(s3, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.2)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(s3, "_PIECE", PIECE)
     road(server)
@@ -152,7 +152,7 @@ def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pi
     local, place = tmp_path / "local", f"s3://bucket/killed-{pieces}"
     local.write_bytes(bytes(pieces * PIECE))
     code = (
-        "import sys; from pathlib import Path; from data_pipeline import lake, s3\n"
+        "import sys; from pathlib import Path; from data_pipeline.storage import lake, s3\n"
         f"s3._PIECE = {PIECE}; print('begun', flush=True)\n"
         "lake.upload(Path(sys.argv[1]), sys.argv[2])"
     )
@@ -208,7 +208,7 @@ def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.STALL, Fault.BAD_GATEWAY])
 def test_a_store_that_stays_ill_is_given_up(server, road, monkeypatch, fault):
     lake.write_bytes("s3://bucket/ill", b"text")
-    monkeypatch.setattr(s3, "PATIENCE_SECONDS", 0.6)
+    monkeypatch.setattr(s3, "RETRY_TIMEOUT_S", 0.6)
     with faulty(server, share=1.0, faults=[fault]) as proxy:
         road(proxy)
         with pytest.raises(lake.TransientError, match="run the same command again later") as found:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from data_pipeline import lake
-from data_pipeline.check import verify
-from data_pipeline.s3 import client
+from data_pipeline.inspection.verify import verify
+from data_pipeline.storage import lake
+from data_pipeline.storage.s3 import client
 from tests.faults.processes import finish
 from tests.faults.s3 import faulty
 from tests.faults.sharding import start
@@ -43,6 +43,7 @@ def check(videos, undisturbed, endpoint, road, seed):
     assert any(name.endswith(".tar") for name in sizes)
 
 
+@pytest.mark.faults
 @pytest.mark.distributed
 def test_same_digest_and_nothing_truncated(videos, undisturbed, endpoint, road):
     check(videos, undisturbed, endpoint, road, seed=0)

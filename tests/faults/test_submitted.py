@@ -1,19 +1,24 @@
-"""The train door as a job of a Ray cluster that wants a token: what a user types, word for word."""
+"""Training as a job of a Ray cluster that wants a token: what a user types, word for word."""
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from mlops.tracking import names
 from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
 from tests.faults.training import made, wait_until
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(700)]
 
 CLIPS = 8
+AUTHOR = "-c", "user.name=test", "-c", "user.email=test@invalid"
 NOT_SENT = ".venv", ".git", "demo", "mlruns"
 VARIABLES = {"data": "STTN_DATA", "storage": "STTN_STORAGE", "tracking_uri": "MLFLOW_TRACKING_URI"}
 
@@ -34,6 +39,8 @@ def checkout(tmp_path_factory):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "all")):
+        subprocess.run(["git", *AUTHOR, *words], cwd=folder, check=True)
     for name in NOT_SENT:
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "left").touch()
@@ -46,7 +53,7 @@ def head(checkout):
         yield head
 
 
-def test_a_submitted_run_is_the_run_that_the_door_does(place, head):
+def test_a_submitted_run_is_the_run_that_the_command_does(place, head):
     run = [
         "python", "training/run.py", "smoke", "--name", "submitted", "--clips", str(CLIPS),
         "--data", str(place.data), "--storage", str(place.storage),
@@ -62,6 +69,41 @@ def test_a_submitted_run_is_the_run_that_the_door_does(place, head):
     code, out, err = finish(place.start("here", "--clips", CLIPS))
     assert code == 0, err
     assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
+
+
+def test_the_lines_of_the_readme_keep_the_commit(place, head):
+    """Typed as they stand, with the values of this cluster and of this run in their places."""
+    readme = (ROOT / "training" / "README.md").read_text()
+    (lines,) = (
+        b for b in re.findall(r"```sh[^\n]*\n(.*?)```", readme, re.S) if "ray job submit" in b
+    )
+    token = head.environment["RAY_AUTH_TOKEN"]
+    lines = re.sub(r"RAY_AUTH_TOKEN=\S+", f"RAY_AUTH_TOKEN={token}", lines)
+    lines = lines.replace("http://127.0.0.1:8265", f"http://127.0.0.1:{head.port}")
+    for flag, value in (
+        ("--data", place.data),
+        ("--storage", place.storage),
+        ("--tracking-uri", place.tracking_uri),
+    ):
+        assert f"{flag} URI" in lines
+        lines = lines.replace(f"{flag} URI", f"{flag} '{value}'")
+    bare = {k: v for k, v in head.environment.items() if not k.startswith("RAY_AUTH")}
+    done = subprocess.run(
+        ["bash", "-ec", f"{lines.rstrip()} --name readme --clips {CLIPS}"],
+        cwd=head.checkout,
+        env=bare,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    git = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(git, cwd=head.checkout, capture_output=True, text=True, check=True)
+    run_id = json.loads(Path(place.storage, "readme", "run.json").read_text())["run_id"]
+    tags = MlflowClient(place.tracking_uri).get_run(run_id).data.tags
+    assert tags[names.COMMIT] == commit.stdout.strip()
 
 
 def test_the_bare_command_says_what_it_lacks(head):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import door, finish
+from tests.faults.processes import finish, start_command
 from tests.faults.s3 import faulty
 from tests.faults.training import CLIPS, made, wait_until
 from tests.mlops import foreign
 from tests.mlops.server import Server
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path)
     body = f"__import__('pathlib').Path({str(at_work)!r}).touch()\n        {foreign.GREY}"
     foreign.register(server.uri, tmp_path / "model", body)
     data = shard_tiny(tmp_path / "tiny" / "v1", write_videos(tmp_path / "videos", [12, 12])).uri
-    process = door(
+    process = start_command(
         "mlops/evaluate.py", "--tracking-uri", server.uri, "--data", data, "--workers", 1,
         "--leases", tmp_path / "leases", "--clips-per-video", 1, "--frames-per-clip", 4,
     )  # fmt: skip

@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from data_pipeline import manifest
-from data_pipeline.check import verify
+from data_pipeline.format import manifest
+from data_pipeline.inspection.verify import verify
 from tests.faults.processes import finish
 from tests.faults.sharding import start
 
 
+@pytest.mark.faults
 @pytest.mark.distributed
 def test_one_wins_and_the_other_says_so(videos, tmp_path):
     output = tmp_path / "v1"
@@ -24,7 +25,7 @@ def test_one_wins_and_the_other_says_so(videos, tmp_path):
     first.send_signal(signal.SIGCONT)
     assert (code, out) == (1, ""), err
     last = err.splitlines()[-1]
-    assert last.startswith(f"refused: data set {output} is in the hands of process {first.pid} on ")
+    assert last.startswith(f"refused: data set {output} is held by process {first.pid} on ")
     code, out, err = finish(first)
     assert code == 0, err
     assert verify(str(output)).differences == ()

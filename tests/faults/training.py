@@ -1,4 +1,4 @@
-"""The `train` door as a process of its own, to be killed or hindered."""
+"""The `train` command as a process of its own, to be killed or hindered."""
 
 import json
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from data_pipeline import lake
-from mlops import names
-from tests.faults.processes import door
+from data_pipeline.storage import lake
+from mlops.tracking import names
+from tests.faults.processes import start_command
 from tests.tiny import shard_tiny, write_videos
-from training import checkpoint
+from training.checkpoints import checkpoint
 
 CLIPS = 80  # of a run: 20 iterations, a checkpoint after each
 
@@ -39,7 +39,7 @@ class Place:
 
     def start(self, name: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
         """Start, or go on with, a run of the smoke preset."""
-        return door(
+        return start_command(
             "training/run.py", "smoke", "--name", name, "--clips", CLIPS,
             "--checkpoint-every-clips", 4, "--log-every-clips", 4, "--keep-checkpoints", 1000,
             "--data", self.data, "--storage", self.storage, "--tracking-uri", self.tracking_uri,

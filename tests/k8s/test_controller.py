@@ -5,9 +5,9 @@ import yaml
 
 from k8s.api import ConflictError
 from k8s.config import ControllerConfig
-from k8s.controller import Controller, job_for
-from k8s.leader import Leader
-from mlops import names, registry
+from k8s.evaluation_jobs import EvaluationJobs, job_for
+from k8s.leader_election import Leader
+from mlops.tracking import names, registry
 from tests.charts.rendering import objects
 from tests.mlops import foreign
 
@@ -21,7 +21,8 @@ class Remembers:
     namespace = "team"
 
     def __init__(self):
-        (jobs,) = (one for one in objects({}) if one["metadata"]["name"] == "sttn-jobs")
+        made = objects({"store": {"storage": "s3://lake/runs"}})
+        (jobs,) = (one for one in made if one["metadata"]["name"] == "sttn-jobs")
         self.there = {"/api/v1/namespaces/team/configmaps/sttn-jobs": jobs}
         self.events = []
 
@@ -61,8 +62,10 @@ def versions(uri, tmp_path):
     return [foreign.register(uri, tmp_path / f"model-{n}", clips=n + 1) for n in range(3)]
 
 
-def controller(api, uri, most=2):
-    return Controller(api, ControllerConfig(release="sttn", tracking_uri=uri, most=most))
+def evaluation_jobs(api, uri, most=2):
+    return EvaluationJobs(
+        api, ControllerConfig(release="sttn", tracking_uri=uri, max_concurrent_jobs=most)
+    )
 
 
 def tags(uri, version):
@@ -71,14 +74,14 @@ def tags(uri, version):
 
 def test_each_version_that_waits_gets_one_job_and_no_more_than_so_many_at_a_time(uri, versions):
     api = Remembers()
-    controller(api, uri).look()
+    evaluation_jobs(api, uri).poll()
     first, second, third = (job_for(one).name for one in versions)
     assert api.jobs() == [first, second]
-    controller(api, uri).look()  # another replica, or this one after a restart
+    evaluation_jobs(api, uri).poll()  # another replica, or this one after a restart
     assert api.jobs() == [first, second]
     registry.set_tags(uri, versions[0], {names.EVALUATION: names.EVALUATION_DONE})
     api.end(first, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
-    controller(api, uri).look()
+    evaluation_jobs(api, uri).poll()
     assert api.jobs() == [second, third]
     reasons = [reason for reason, _, _ in api.events]
     assert reasons == ["EvaluationStarted"] * 2 + ["EvaluationDone", "EvaluationStarted"]
@@ -86,25 +89,84 @@ def test_each_version_that_waits_gets_one_job_and_no_more_than_so_many_at_a_time
 
 def test_a_job_that_ends_without_a_word_about_its_version_is_said_in_the_registry(uri, versions):
     api = Remembers()
-    controller(api, uri, most=1).look()
+    evaluation_jobs(api, uri, most=1).poll()
     (name,) = api.jobs()
-    api.end(name, jobDeploymentStatus="Failed", jobStatus="FAILED", message="exit code 2, ...")
-    controller(api, uri, most=1).look()
+    failed = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "jobId": "j-x7k2p"}
+    api.end(name, **failed, message="exit code 2, ...")
+    evaluation_jobs(api, uri, most=1).poll()
     about = tags(uri, versions[0])
     assert about[names.EVALUATION] == names.EVALUATION_FAILED
     assert "exit code 2" in about[names.EVALUATION_PROBLEM]
     assert api.events[1][:2] == ("EvaluationFailed", "Warning")
+    assert api.events[1][2].endswith("; its log is kept at s3://lake/runs/logs/j-x7k2p.log")
     assert api.jobs() == [job_for(versions[1]).name]
     registry.set_tags(uri, versions[0], {names.EVALUATION: names.EVALUATION_PENDING})
-    controller(api, uri).look()
+    evaluation_jobs(api, uri).poll()
     assert set(api.jobs()) == {job_for(one).name for one in versions[:2]}
 
 
-def test_of_two_replicas_one_leads_until_it_renews_no_more():
-    api = Remembers()
-    first, second = (Leader(api, "sttn-controller", name, 15) for name in ("first", "second"))
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/team/leases/sttn-controller"
+
+
+class Clock:
+    """Seconds of a replica's own clock."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def replicas(api, clock):
+    return (Leader(api, "sttn-controller", name, 15, clock) for name in ("first", "second"))
+
+
+@pytest.mark.parametrize("year", [2001, 2099])
+def test_of_two_replicas_one_leads_whatever_the_time_of_day_is_there(year):
+    api, clock = Remembers(), Clock()
+    first, second = replicas(api, clock)
     assert [first.leads(), second.leads(), first.leads()] == [True, False, True]
-    (path,) = (one for one in api.there if "leases" in one)
-    api.there[path]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+    for minute in range(5):  # the first goes on; its time of day is far away from ours
+        clock.now += 10.0
+        assert first.leads()
+        api.there[LEASE]["spec"]["renewTime"] = f"{year}-01-01T00:0{minute}:00.000000Z"
+        assert not second.leads()
+    clock.now += 14.0
+    assert not second.leads()
+    clock.now += 1.0  # 15 s without a change that the second could see
     assert [second.leads(), first.leads()] == [True, False]
-    assert api.there[path]["spec"]["leaseTransitions"] == 2
+    assert api.there[LEASE]["spec"]["leaseTransitions"] == 2
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"holderIdentity": "gone", "leaseDurationSeconds": 15},
+        {"holderIdentity": "gone"},
+        {"holderIdentity": "gone", "renewTime": None, "leaseDurationSeconds": None},
+        {"holderIdentity": "gone", "renewTime": "yesterday", "leaseTransitions": None},
+    ],
+)
+def test_a_lease_that_lacks_fields_runs_out_like_any_other(spec):
+    api, clock = Remembers(), Clock()
+    api.there[LEASE] = {"metadata": {"name": "sttn-controller"}, "spec": spec}
+    first, second = replicas(api, clock)
+    assert [first.leads(), second.leads()] == [False, False]
+    clock.now = 15.0
+    assert [first.leads(), second.leads()] == [True, False]
+    assert set(api.there[LEASE]["spec"]) > {"acquireTime", "renewTime"}
+
+
+@pytest.mark.parametrize("lease", [{}, {"spec": None}, {"spec": {}}])
+def test_a_lease_of_nobody_is_taken_at_once(lease):
+    api = Remembers()
+    api.there[LEASE] = {"metadata": {"name": "sttn-controller"}, **lease}
+    first, second = replicas(api, Clock())
+    assert [first.leads(), second.leads()] == [True, False]
+
+
+def test_what_is_ours_and_lacks_its_time_is_renewed():
+    api = Remembers()
+    api.there[LEASE] = {"metadata": {"name": "x"}, "spec": {"holderIdentity": "first"}}
+    assert next(replicas(api, Clock())).leads()
+    assert api.there[LEASE]["spec"]["acquireTime"]

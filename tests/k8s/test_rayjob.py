@@ -2,10 +2,10 @@
 
 import pytest
 
-from k8s.asked import asked
-from k8s.rayjob import ASKED, end_of, ended, filled
+from k8s.job_request import job_request
+from k8s.rayjob import DIGEST, end_of, ended, fill_template
 from tests.charts.rendering import objects, of_kind
-from tests.faults.processes import door, finish
+from tests.faults.processes import finish, start_command
 
 
 def template(kind):
@@ -18,12 +18,12 @@ def template(kind):
 
 
 def test_a_template_is_filled_in_with_name_and_arguments_and_nothing_else():
-    job = asked("train", "smoke", ["--name", "first", "--clips", "80"])
+    job = job_request("train", "smoke", ["--name", "first", "--clips", "80"])
     before = template("train")
-    made = filled(before, job)
+    made = fill_template(before, job)
     assert made["metadata"]["name"] == "sttn-train-first"
     assert made["spec"]["entrypoint"] == "sttn-train smoke --name first --clips 80"
-    assert len(made["metadata"]["annotations"].pop(ASKED)) == 16
+    assert len(made["metadata"]["annotations"].pop(DIGEST)) == 16
     assert made["metadata"]["annotations"] == {}
     del made["metadata"]["annotations"]
     made["metadata"]["name"], made["spec"]["entrypoint"] = "", before["spec"]["entrypoint"]
@@ -35,7 +35,7 @@ def test_a_template_is_filled_in_with_name_and_arguments_and_nothing_else():
     [
         (
             "evaluate", ["--model", "models:/sttn/3"],
-            "sttn-evaluate --promote --refused-is-done --model models:/sttn/3",
+            "sttn-evaluate --promote --exit-zero-on-reject --model models:/sttn/3",
         ),
         (
             "shard", ["--source", "videos", "--input", "s3://a/b", "--output", "s3://a/c/v1"],
@@ -43,23 +43,26 @@ def test_a_template_is_filled_in_with_name_and_arguments_and_nothing_else():
         ),
     ],
 )  # fmt: skip
-def test_each_kind_runs_its_door(kind, flags, entrypoint):
-    assert filled(template(kind), asked(kind, "", flags))["spec"]["entrypoint"] == entrypoint
+def test_each_kind_runs_its_command(kind, flags, entrypoint):
+    assert (
+        fill_template(template(kind), job_request(kind, "", flags))["spec"]["entrypoint"]
+        == entrypoint
+    )
 
 
 def test_the_same_is_asked_for_when_command_and_chart_are_the_same():
     def noted(*flags, **options):
-        made = filled(template("train"), asked("train", "smoke", flags), **options)
-        return made["metadata"]["annotations"][ASKED]
+        made = fill_template(template("train"), job_request("train", "smoke", flags), **options)
+        return made["metadata"]["annotations"][DIGEST]
 
     assert noted("--name", "a") == noted("--name", "a") == noted("--name", "a", suspended=True)
     assert noted("--name", "a") != noted("--name", "a", "--clips", "80")
 
 
 def test_suspended_it_waits_for_somebody_else():
-    job = asked("train", "smoke", ["--name", "a"])
-    assert filled(template("train"), job, suspended=True)["spec"]["suspend"] is True
-    assert "suspend" not in filled(template("train"), job)["spec"]
+    job = job_request("train", "smoke", ["--name", "a"])
+    assert fill_template(template("train"), job, suspended=True)["spec"]["suspend"] is True
+    assert "suspend" not in fill_template(template("train"), job)["spec"]
 
 
 EXIT_3 = "Job entrypoint command failed with exit code 3, last available logs: ..."
@@ -71,13 +74,13 @@ EXIT_3 = "Job entrypoint command failed with exit code 3, last available logs: .
         (("Complete", "SUCCEEDED", ""), "j is done", 0),
         (("Complete", "STOPPED", ""), "j was stopped before it was done", 1),
         (("Failed", "STOPPED", ""), "j was stopped before it was done", 1),
-        (("ValidationFailed", "", "no such field"), "j was not taken by KubeRay: no such field", 2),
+        (("ValidationFailed", "", "no such field"), "j was refused by KubeRay: no such field", 2),
         (("Failed", "FAILED", EXIT_3, "AppFailed"), "exit code 3: its log says why", 3),
-        (("Failed", "FAILED", "killed", "AppFailed"), "exit code 1: killed", 1),
-        (("Failed", "RUNNING", "", "DeadlineExceeded"), "not done within its deadline", 1),
-        (("Failed", "", "", "PreRunningDeadlineExceeded"), "did not stand in time", 1),
-        (("Failed", "", "", "SubmissionFailed"), "Ray did not take it", 1),
-        (("Failed", "", "", "JobStatusCheckTimeoutExceeded"), "did not answer any more", 1),
+        (("Failed", "FAILED", "killed", "AppFailed"), "that could not be read: killed", 1),
+        (("Failed", "RUNNING", "", "DeadlineExceeded"), "did not end within its deadline", 1),
+        (("Failed", "", "", "PreRunningDeadlineExceeded"), "was not ready in time", 1),
+        (("Failed", "", "", "SubmissionFailed"), "Ray did not accept it", 1),
+        (("Failed", "", "", "JobStatusCheckTimeoutExceeded"), "stopped answering", 1),
         (
             ("Failed", "RUNNING", "", "JobDeploymentStatusTransitionGracePeriodExceeded"),
             "its submitter was lost",
@@ -118,6 +121,8 @@ def test_an_exit_code_that_ray_told_counts_before_the_words():
     ],
 )
 def test_a_mistake_is_one_line(words, line, tmp_path):
-    code, out, err = finish(door(*words, KUBECONFIG=tmp_path / "none", MLFLOW_TRACKING_URI=""))
+    code, out, err = finish(
+        start_command(*words, KUBECONFIG=tmp_path / "none", MLFLOW_TRACKING_URI="")
+    )
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert line in err

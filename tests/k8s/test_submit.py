@@ -12,7 +12,7 @@ from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
 from tests.tiny import shard_tiny, write_videos
 
-pytestmark = [pytest.mark.waits, pytest.mark.distributed, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(1000)]
 
 SECONDS = 400  # for a job; on a busy machine its processes start slowly
 
@@ -25,7 +25,7 @@ def head():
 
 @pytest.fixture
 def submit(head):
-    """Start the door; what is left at the end is killed."""
+    """Start the command; what is left at the end is killed."""
     begun = []
 
     def start(*words, **environment):
@@ -57,7 +57,7 @@ def sharding(folder, *flags):
     return [
         "--", "--source", "videos", "--input", folder / "videos",
         "--output", folder / "lake/tiny/v1",
-        "--held-out", "video-0", "--width", 96, "--height", 96, "--stationary", 1, "--moving", 1,
+        "--held-out", "video-0", "--width", 96, "--height", 96, "--static", 1, "--moving", 1,
         "--workers", 1, *flags,
     ]  # fmt: skip
 
@@ -95,7 +95,8 @@ def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submi
     first.send_signal(signal.SIGINT)
     code, _, err = finish(first)
     assert code == 130
-    assert "sttn-train-long goes on; to come back: python k8s/submit.py logs sttn-train-long" in err
+    assert "sttn-train-long keeps running; to follow it again: " in err
+    assert "python k8s/submit.py logs sttn-train-long" in err
 
     code, out, err = finish(submit("train", "--detach", "--", "--name", "long", *place))
     assert (code, err) == (0, "")
@@ -121,15 +122,15 @@ def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submi
 AT_ONCE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from k8s.asked import Asked
-from k8s.bare import Jobs
+from k8s.job_request import JobRequest
+from k8s.jobs_api import JobsApi
 
 def submit(number):
-    return Jobs(sys.argv[1]).submit(Asked("race", "trial", "", "sleep 3"), once=False)
+    return JobsApi(sys.argv[1]).submit(JobRequest("race", "test", "", "sleep 3"), once=False)
 
 for state in sorted(ThreadPoolExecutor(8).map(submit, range(8))):
     print(state)
-end = Jobs(sys.argv[1]).follow("race", lambda text: None)
+end = JobsApi(sys.argv[1]).follow("race", lambda text: None)
 print(end.status)
 """
 

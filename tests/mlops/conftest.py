@@ -1,6 +1,7 @@
 import pytest
 
-from data_pipeline.session import ray_session
+from data_pipeline.cli.ray_session import ray_session
+from tests.mlops.forked import Rows
 from tests.tiny import shard_tiny, write_videos
 
 
@@ -23,8 +24,21 @@ def workers():
 
 
 @pytest.fixture(scope="package")
-def data_set(workers, tmp_path_factory):
+def data_set(once):
     """Two videos of 12 frames at 96x96, one of them held out, with two masks each; its URI."""
-    folder = tmp_path_factory.mktemp("lake")
-    videos = write_videos(folder / "videos", [12, 12])
-    return shard_tiny(folder / "curated" / "tiny" / "v1", videos, workers=workers).uri
+
+    def make(folder):
+        videos = write_videos(folder / "videos", [12, 12])
+        with ray_session(2):
+            shard_tiny(folder / "curated" / "tiny" / "v1", videos, workers=2)
+
+    return str(once("mlops-lake", make) / "curated" / "tiny" / "v1")
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Versions are scored in processes that fork, for tests of what is made of the scores.
+
+    Those of the pool itself, and of how rows and errors come out of it, start Ray's.
+    """
+    monkeypatch.setattr("ray.data.from_items", Rows)

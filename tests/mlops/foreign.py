@@ -1,13 +1,15 @@
 """Somebody else's models: tiny pyfuncs as models from code, registered through the true code."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow.pyfunc
 
-from mlops import names, registry, results, runs, tracking
-from mlops.protocol import PROTOCOLS
-from mlops.results import ClipScore
+from mlops.evaluation import results
+from mlops.evaluation.protocol import PROTOCOLS
+from mlops.evaluation.results import ClipScore
+from mlops.tracking import connection, names, registry, runs
 
 _CODE = """
 import mlflow.pyfunc
@@ -34,13 +36,32 @@ ROWS = """for frame, hole in zip(frames, holes):
                 inside, known = np.flatnonzero(hole[y]), np.flatnonzero(~hole[y])
                 for c in range(3):
                     frame[y, inside, c] = np.interp(inside, known, frame[y, known, c])"""
-# What OpenCV continues from around the hole: better than both trivial fills.
-CONTINUED = """import cv2
+# Knows what tests/tiny.py's videos are made of, and fits that to the known pixels; but darker. No
+# classical fill comes so near (34 dB at most) as a share of 0.98 (38).
+DIMMED = """y, x = np.mgrid[: frames.shape[1], : frames.shape[2]]
+        angles = 2 * np.pi * x / 64, 2 * np.pi * y / 48
+        waves = [np.ones(x.shape), *map(np.sin, angles), *map(np.cos, angles)]
+        waves = np.stack(waves, axis=-1)
         for frame, hole in zip(frames, holes):
-            found = cv2.inpaint(frame, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-            frame[hole] = {share} * found[hole]"""
+            fitted = np.linalg.lstsq(waves[~hole], frame[~hole], rcond=None)[0]
+            frame[hole] = np.clip({share} * waves[hole] @ fitted, 0, 255).round()"""
+UNTOUCHED = "pass"
+# The hole filled by OpenCV: a classical fill itself, so never above the best of them.
+TELEA = """import cv2
+        for frame, hole in zip(frames, holes):
+            frame[:] = cv2.inpaint(frame, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)"""
 BROKEN = 'raise RuntimeError("the model fell over")'
 FLOATS = "frames = frames / 255"
+
+
+# Hole PSNR in dB of the classical fills in evaluations that are made up.
+TRIVIAL = {names.SUBJECT_FRAME_MEAN: 12.0, names.SUBJECT_RING_MEAN: 13.0}
+CLASSICAL = {
+    **TRIVIAL,
+    names.SUBJECT_TELEA: 13.5,
+    names.SUBJECT_DIFFUSED: 13.6,
+    names.SUBJECT_PROPAGATED: 14.0,
+}
 
 
 def save(folder: Path, body: str, size=None) -> Path:
@@ -91,13 +112,15 @@ def register(uri: str, folder: Path, body: str = GREY, *, size=None, clips: int 
     return version
 
 
-def record_evaluation(uri: str, version, folder: Path, against: str | None = None, **hole_psnr):
-    """Write an evaluation run as the evaluate door would, with hole PSNRs made up per subject.
+def record_evaluation(
+    uri: str, version, folder: Path, against: str | None = None, *, split="test", **hole_psnr
+):
+    """Write an evaluation run as the evaluate command would, with hole PSNRs made up per subject.
 
     Of two videos, the second of which is easier by 1 dB.
     """
     folder.mkdir()
-    protocol = PROTOCOLS["clean"]
+    protocol = replace(PROTOCOLS["clean"], split=split)
     scores = [
         ClipScore(
             subject=subject,
@@ -134,7 +157,7 @@ def record_evaluation(uri: str, version, folder: Path, against: str | None = Non
     )
     runs.log_data_set(uri, run_id, "/lake/tiny/v1", "d" * 64, "evaluation")
     results.write(folder, scores, protocol, means, {})
-    tracking.client(uri).log_artifacts(run_id, str(folder))
+    connection.client(uri).log_artifacts(run_id, str(folder))
     runs.log_scalars(uri, run_id, 0, means)
     runs.finish(uri, run_id)
     done = {names.EVALUATION: names.EVALUATION_DONE, names.EVALUATION_RUN: run_id}

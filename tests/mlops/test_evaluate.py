@@ -2,8 +2,10 @@ import io
 import json
 import math
 import os
+import re
 import struct
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,30 +15,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from data_pipeline.reader import DataSet, read_clip
-from mlops import (
-    claims,
-    evaluate,
-    evaluation,
-    i3d,
-    inputs,
-    lineage,
-    metrics,
-    names,
-    pictures,
-    registry,
-    results,
-    runs,
-    scoring,
-    tracking,
-)
-from mlops.protocol import PROTOCOLS
+from data_pipeline.read.reader import DataSet, read_clip
+from mlops import evaluate, lineage
+from mlops.evaluation import evaluation, floors, i3d, inputs, metrics, results, scoring
+from mlops.evaluation.floor_fills import FILLS
+from mlops.evaluation.protocol import PROTOCOLS
+from mlops.media import pictures
+from mlops.tracking import connection, locks, names, registry, runs
 from tests.mlops import foreign
 from tests.mlops.test_inputs import write_masks
 from tests.parity import formula
 
+pytestmark = [pytest.mark.waits, pytest.mark.usefixtures("workers")]
+
 SHORT = ("--clips-per-video", "2", "--frames-per-clip", "5", "--workers", "1")
 PROTOCOL = replace(PROTOCOLS["clean"], clips_per_video=2, frames_per_clip=5)
+# Digest of the same protocol when evaluations had the two mean fills only.
+_BEFORE_FILLS = "656b201c98f78833d0abc2b96a269800d38ea8f3cf0a6c43e0b6dcfc50c83c81"
 
 
 def _evaluate(uri, data, *more):
@@ -45,10 +40,10 @@ def _evaluate(uri, data, *more):
 
 def _runs(uri):
     kind = f"tags.kind = '{names.KIND_EVALUATION}'"
-    return tracking.client(uri).search_runs([tracking.experiment_id(uri)], kind)
+    return connection.client(uri).search_runs([connection.experiment_id(uri)], kind)
 
 
-def _expected(data, fill):
+def _expected_of_clips(data, fill):
     """Mean hole PSNR over the fixed clips, from the metric's definition."""
     data_set = DataSet.open(data)
     (video,) = data_set.videos("test")
@@ -56,11 +51,33 @@ def _expected(data, fill):
     for clip in inputs.fixed_clips(data_set, PROTOCOL):
         frames, masks = read_clip(data_set, video, clip)
         values = [
-            metrics.hole_psnr_db(frame, fill(frame, mask), mask)
-            for frame, mask in zip(frames, masks, strict=True)
+            metrics.hole_psnr_db(frame, filled, mask)
+            for frame, filled, mask in zip(frames, fill(frames, masks), masks, strict=True)
         ]
         per_clip.append(np.nanmean(values))
     return float(np.mean(per_clip))
+
+
+def _expected(data, fill):
+    """The same of a fill of one frame."""
+
+    def of_clip(frames, masks):
+        return [fill(*pair) for pair in zip(frames, masks, strict=True)]
+
+    return _expected_of_clips(data, of_clip)
+
+
+def _best_fill(data, clip):
+    """Four frames of a clip side by side, as the fill makes them that is the best of this clip."""
+    data_set = DataSet.open(data)
+    frames, masks = read_clip(data_set, data_set.videos("test")[0], clip)
+    filled = [fill(frames, masks) for fill in FILLS.values()]
+
+    def level(one):
+        return scoring.frame_means(frames, one, masks)["hole_psnr_db"]
+
+    shown = np.linspace(0, len(frames) - 1, 4).astype(int)
+    return np.concatenate(list(max(filled, key=level)[shown]), axis=1)
 
 
 def _constant(value):
@@ -77,22 +94,28 @@ def test_a_model_without_a_champion_is_scored_once(store, tmp_path, data_set, ca
     assert found.means["candidate/hole_psnr_db"] == pytest.approx(
         _expected(data_set, _constant(128))
     )
-    assert found.means["trivial_frame_mean/hole_psnr_db"] == pytest.approx(
-        _expected(data_set, metrics.fill_with_frame_mean)
-    )
-    assert found.means["trivial_ring_mean/hole_psnr_db"] == pytest.approx(
-        _expected(data_set, metrics.fill_with_ring_mean)
-    )
-    assert len(found.scores) == 3 * 2
+    for floor in floors.FLOORS:
+        assert found.means[f"{floor.subject}/hole_psnr_db"] == pytest.approx(
+            _expected_of_clips(data_set, FILLS[floor.subject])
+        )
+    assert len(found.scores) == 6 * 2
     assert found.data_digest == DataSet.open(data_set).digest
 
     tags = registry.resolve(store, version.uri).tags
     assert tags[names.EVALUATION] == names.EVALUATION_DONE
     assert tags[names.EVALUATION_RUN] == first["run"]
-    files = {file.path for file in tracking.client(store).list_artifacts(first["run"])}
+    files = {file.path for file in connection.client(store).list_artifacts(first["run"])}
     assert files == {
-        names.RESULTS_JSON, names.RESULTS_PARQUET, names.VIDEOS_PARQUET, names.DRAWINGS,
+        names.PROTOCOL_JSON, names.RESULTS_JSON, names.RESULTS_PARQUET,
+        names.VIDEOS_PARQUET, names.DRAWINGS,
     }  # fmt: skip
+
+    for clip in inputs.fixed_clips(DataSet.open(data_set), PROTOCOL):
+        drawn = runs.artifact(
+            store, first["run"], f"{names.DRAWINGS}/candidate-00{clip.position}.png"
+        )
+        rows = np.asarray(Image.open(io.BytesIO(drawn))).reshape(5, 96, -1, 3)
+        np.testing.assert_array_equal(rows[2], _best_fill(data_set, clip))
 
     assert _evaluate(store, data_set, "--json") == 0
     out, err = capfd.readouterr()
@@ -101,6 +124,28 @@ def test_a_model_without_a_champion_is_scored_once(store, tmp_path, data_set, ca
     assert "was already evaluated" in out
     assert err == ""
     assert len(_runs(store)) == 1
+
+
+@pytest.mark.usefixtures("forked")
+def test_an_evaluation_from_before_the_classical_fills_is_made_again(
+    store, tmp_path, data_set, capfd
+):
+    version = foreign.register(store, tmp_path / "model")
+    before = foreign.record_evaluation(
+        store, version, tmp_path / "results", candidate=15.0, **foreign.TRIVIAL
+    )
+    what = {
+        names.DATA_DIGEST: DataSet.open(data_set).digest,
+        names.PROTOCOL_DIGEST: _BEFORE_FILLS,
+    }
+    runs.set_tags(store, before, what)
+    assert _evaluate(store, data_set, "--json") == 0
+    out = capfd.readouterr().out
+    assert "is evaluated" in out
+    again = json.loads(out.splitlines()[-1])["run"]
+    assert again != before
+    assert results.read(store, again).unscored_floors() == ()
+    assert registry.resolve(store, version.uri).tags[names.EVALUATION_RUN] == again
 
 
 def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_set, capfd):
@@ -120,7 +165,11 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     assert abs(grey - black) > 1
     assert found.means["candidate/hole_psnr_db"] == pytest.approx(grey)
     assert found.means["champion/hole_psnr_db"] == pytest.approx(black)
-    assert found.hole_pairs() == {"video-0": (pytest.approx(grey), pytest.approx(black))}
+    pairs = found.hole_pairs()
+    assert pairs["champion"] == {"video-0": (pytest.approx(grey), pytest.approx(black))}
+    floor = found.means["floor_propagated/hole_psnr_db"]
+    assert pairs["floor_propagated"] == {"video-0": (pytest.approx(grey), pytest.approx(floor))}
+    assert found.unscored_floors() == ()
 
 
 def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path, data_set, capfd):
@@ -128,7 +177,7 @@ def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path
     version = foreign.register(store, tmp_path / "two")
     run_id = foreign.record_evaluation(
         store, version, tmp_path / "results", "1",
-        candidate=15, champion=14, trivial_frame_mean=12, trivial_ring_mean=13,
+        candidate=15, champion=14, **foreign.CLASSICAL,
     )  # fmt: skip
     what = {
         names.DATA_DIGEST: DataSet.open(data_set).digest,
@@ -141,12 +190,16 @@ def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path
     assert len(_runs(store)) == 1
 
 
-def test_a_model_that_fails_is_refused_in_one_line(store, tmp_path, data_set, capfd):
+def test_a_model_that_fails_is_refused_in_one_line_below_its_traceback(
+    store, tmp_path, data_set, capfd
+):
     version = foreign.register(store, tmp_path / "model", foreign.BROKEN)
     assert _evaluate(store, data_set) == 1
     err = capfd.readouterr().err.splitlines()
     assert "could not be scored: RuntimeError: the model fell over" in err[-1]
-    assert all(line.startswith("score models:/") for line in err[:-1]), err
+    said = [line for line in err[:-1] if not line.startswith("score models:/")]  # progress
+    assert said[:2] == ["in another process:", "Traceback (most recent call last):"]
+    assert said[-1] == "RuntimeError: the model fell over"
     assert names.EVALUATION_RUN not in registry.resolve(store, version.uri).tags
     assert [run.info.status for run in _runs(store)] == ["FAILED"]
 
@@ -157,13 +210,14 @@ def test_a_model_that_fails_is_refused_in_one_line(store, tmp_path, data_set, ca
         (["--model", "models:/sttn@best"], "aliases: candidate = version 1"),
         (["--against", "models:/sttn/9"], "models:/sttn/9 is not in the registry"),
         (["--split", "tset"], "has no split 'tset' (did you mean 'test'?)"),
-        (["--frames-per-clip", "50"], "clips of 50 frames were asked for, but video"),
+        (["--frames-per-clip", "50"], "clips of 50 frames were requested, but video"),
         (["--data", "/nowhere"], "no data set at /nowhere"),
-        (["--clips-per-video", "0"], "--clips-per-video is 0: give at least 1"),
+        (["--clips-per-video", "0"], "--clips-per-video is 0: give 1 to 1,000,000"),
         (["--promote", "--against", "models:/sttn/1"], "--promote decides against the champion"),
+        (["--promote", "--split", "train"], "--split is train, on which the model was trained"),
         (["--until-idle"], "--until-idle belongs to --watch: give both"),
         (["--i3d", "/nowhere.pt"], "I3D weights /nowhere.pt are not there"),
-        (["--confidence", "2"], "--confidence is 2.0: give 0.5 to less than 1"),
+        (["--confidence", "2"], "--confidence is 2.0: give 0.5 to 0.999999"),
         (["--workerz", "2"], "unknown flag --workerz (did you mean '--workers'?)"),
     ],
 )
@@ -260,16 +314,19 @@ def test_equal_frames_count_as_a_hundred_decibels():
     }
 
 
-def test_a_strip_shows_input_hole_result_and_truth():
+def test_a_strip_shows_input_hole_classical_fill_result_and_truth():
     frames = np.full((9, 8, 10, 3), 200, np.uint8)
     masks = np.zeros((9, 8, 10), np.uint8)
     masks[:, 2:4] = 1
     filled = np.where(masks[..., None] != 0, np.uint8(50), frames)
-    picture = np.asarray(Image.open(io.BytesIO(pictures.strip(frames, masks, filled))))
-    assert picture.shape == (4 * 8, 4 * 10, 3)
-    tinted, grey, result, truth = picture.reshape(4, 8, 40, 3)[:, 2, 0].tolist()
+    floor = np.where(masks[..., None] != 0, np.uint8(90), frames)
+    picture = np.asarray(Image.open(io.BytesIO(pictures.strip(frames, masks, floor, filled))))
+    assert picture.shape == (5 * 8, 4 * 10, 3)
+    tinted, *grey = picture.reshape(5, 8, 40, 3)[:, 2, 0].tolist()
     assert tinted[0] > 2 * tinted[2]
-    assert (grey, result, truth) == ([128] * 3, [50] * 3, [200] * 3)
+    assert grey == [[128] * 3, [90] * 3, [50] * 3, [200] * 3]
+    without = np.asarray(Image.open(io.BytesIO(pictures.strip(frames, masks, None, filled))))
+    np.testing.assert_array_equal(without, np.delete(picture, slice(16, 24), axis=0))
 
 
 def test_protocols_that_differ_have_other_digests():
@@ -323,15 +380,28 @@ def i3d_weights():
     }
 
 
+@pytest.mark.usefixtures("forked")
+def test_a_model_never_sees_what_it_is_to_fill(store, tmp_path, data_set, capfd):
+    """Whatever it does, it can not hand the truth back."""
+    foreign.register(store, tmp_path / "model", foreign.UNTOUCHED)
+    assert _evaluate(store, data_set, "--promote", "--json") == 1
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])["means"]
+    grey = _expected(data_set, _constant(128))
+    assert found["candidate/hole_psnr_db"] == pytest.approx(grey)
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_candidate_goes_to_its_decision_in_one_command(store, tmp_path, data_set, capfd):
-    foreign.register(store, tmp_path / "one", foreign.CONTINUED.format(share=0.9))
+    foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.98))
     assert _evaluate(store, data_set, "--promote", "--json") == 0
-    first = json.loads(capfd.readouterr().out.splitlines()[-1])
+    out = capfd.readouterr().out
+    first = json.loads(out.splitlines()[-1])
     assert (first["decision"]["decision"], first["decision"]["champion"]) == ("promoted", "1")
-    foreign.register(store, tmp_path / "two", foreign.CONTINUED.format(share=0.8))
+    assert re.search(r"hole PSNR 3\d\.\d+ dB is above the \d+\.\d+ dB of floor_propagated", out)
+    foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.97))
     assert _evaluate(store, data_set, "--promote") == 1
     assert "models:/sttn/2 is not promoted: hole PSNR is -" in capfd.readouterr().err
-    foreign.register(store, tmp_path / "three", foreign.CONTINUED.format(share=1.0))
+    foreign.register(store, tmp_path / "three", foreign.DIMMED.format(share=0.99))
     assert _evaluate(store, data_set, "--promote", "--floor-db", "60") == 1
     assert "is not above the 60.000 dB of the floor" in capfd.readouterr().err
     assert _evaluate(store, data_set, "--promote") == 0
@@ -339,13 +409,45 @@ def test_a_candidate_goes_to_its_decision_in_one_command(store, tmp_path, data_s
     assert registry.resolve(store, "models:/sttn@previous").version == "1"
 
 
+@pytest.mark.usefixtures("forked")
+def test_a_version_that_is_a_classical_fill_is_promoted_by_weak_floors_only(
+    store, tmp_path, data_set, capfd
+):
+    foreign.register(store, tmp_path / "one", foreign.TELEA)
+    assert _evaluate(store, data_set, "--promote") == 1
+    (run,) = _runs(store)
+    means = results.read(store, run.info.run_id).means
+    levels = [means[f"{one}/hole_psnr_db"] for one in ("candidate", "floor_propagated")]
+    assert levels[0] == means["floor_telea/hole_psnr_db"]
+    assert (
+        "models:/sttn/1 is not promoted: hole PSNR {:.3f} dB is not above the {:.3f} dB of "
+        "floor_propagated, the best classical fill, {:+.3f} dB mean over 1 videos".format(
+            *levels, levels[0] - levels[1]
+        )
+    ) in capfd.readouterr().err
+    assert _evaluate(store, data_set, "--promote", "--floors", "trivial") == 0
+    out = capfd.readouterr().out
+    assert "was already evaluated" in out
+    assert "models:/sttn/1 is the champion now" in out
+    assert "judged by weak floors only: mean fills; not by the best classical fill" in out
+
+
+def test_help_says_what_each_floor_is(capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--help"])
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for floor in floors.FLOORS:
+        assert f"{floor.subject}: {floor.definition}" in told
+
+
+@pytest.mark.usefixtures("forked")
 def test_another_champion_in_the_meantime_is_compared_with(
     store, tmp_path, data_set, capfd, monkeypatch
 ):
     """It came while the candidate was evaluated against none."""
-    foreign.register(store, tmp_path / "one", foreign.CONTINUED.format(share=0.9))
+    foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.98))
     first = registry.resolve(store, "models:/sttn/1")
-    foreign.register(store, tmp_path / "two", foreign.CONTINUED.format(share=1.0))
+    foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.99))
     score = evaluation.score
 
     def meanwhile(job):
@@ -360,6 +462,7 @@ def test_another_champion_in_the_meantime_is_compared_with(
     assert sorted(run.data.tags[names.AGAINST_VERSION] for run in _runs(store)) == ["1", "none"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, data_set, capfd):
     foreign.register(store, tmp_path / "one", foreign.BROKEN)
     foreign.register(store, tmp_path / "two", foreign.GREY)
@@ -375,6 +478,7 @@ def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, 
     assert "0 versions were evaluated here" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found(
     store, tmp_path, data_set, capfd, monkeypatch
 ):
@@ -392,22 +496,30 @@ def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found
     assert len(_runs(store)) == 1
     read = results.read
 
-    def altered(*what):
+    def altered(*what, by):
         found = read(*what)
-        first = replace(found.scores[0], hole_psnr_db=found.scores[0].hole_psnr_db + 0.25)
+        first = replace(found.scores[0], hole_psnr_db=found.scores[0].hole_psnr_db + by)
         return replace(found, scores=(first, *found.scores[1:]))
 
-    monkeypatch.setattr(results, "read", altered)
-    assert lineage.main(command) == 1
-    assert "hole_psnr_db by up to 0.25" in capfd.readouterr().err
+    # What was not measured then, and infinitely many dB, differ from every number.
+    for by, printed, said in (
+        (0.25, 0.25, "0.25"),
+        (math.nan, None, "inf"),
+        (math.inf, None, "inf"),
+    ):
+        monkeypatch.setattr(results, "read", partial(altered, by=by))
+        assert lineage.main(command) == 1
+        out, err = capfd.readouterr()
+        assert json.loads(out.splitlines()[-1])["differences"]["hole_psnr_db"] == printed
+        assert f"hole_psnr_db by up to {said}" in err
 
 
 def test_one_at_a_time_evaluates_a_version(store, tmp_path, data_set, capfd):
     version = foreign.register(store, tmp_path / "one", foreign.GREY)
-    with claims.evaluating(claims.folder_of(store), version):
+    with locks.evaluating(locks.folder_of(store), version):
         assert _evaluate(store, data_set) == 1
     assert (
-        f"refused: the evaluation of models:/sttn/1 is in the hands of process {os.getpid()} on "
+        f"refused: the evaluation of models:/sttn/1 is held by process {os.getpid()} on "
         in capfd.readouterr().err
     )
     assert _runs(store) == []

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.door import UserError
-from mlops import flow
+from data_pipeline.cli.command import UserError
+from mlops.evaluation import flow
 
 SIDE = 48
 

@@ -6,26 +6,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from mlops import gate, names
+from mlops.config import Rule
+from mlops.promotion import gate
+from mlops.tracking import names
 
-RULE = gate.Rule()
+RULE = Rule()
+WEAK = Rule(floors="trivial")
+FLOOR = 14.0  # of propagation, the best classical fill
 
 
-def _means(candidate=15.0, frame=12.0, ring=13.0, **extra):
-    return {
-        f"{names.SUBJECT_CANDIDATE}/{names.HOLE_PSNR}": candidate,
-        f"{names.SUBJECT_FRAME_MEAN}/{names.HOLE_PSNR}": frame,
-        f"{names.SUBJECT_RING_MEAN}/{names.HOLE_PSNR}": ring,
-        **extra,
+def _means(candidate=15.0, frame=12.0, ring=13.0, propagated=FLOOR, **extra):
+    levels = {
+        names.SUBJECT_CANDIDATE: candidate,
+        names.SUBJECT_FRAME_MEAN: frame,
+        names.SUBJECT_RING_MEAN: ring,
+        names.SUBJECT_TELEA: 13.5,
+        names.SUBJECT_DIFFUSED: 13.6,
+        names.SUBJECT_PROPAGATED: propagated,
     }
+    return {f"{subject}/{names.HOLE_PSNR}": level for subject, level in levels.items()} | extra
 
 
-def _decide(means=None, gains=None, rule=RULE, **evidence):
-    """Of a candidate that is by so many dB better than the champion on each video, if there is one.
+def _pairs(gains, other):
+    """Of a candidate that is by so many dB better than another subject on each video."""
+    return {f"v{i}": (other + gain, other) for i, gain in enumerate(gains)}
+
+
+def _decide(means=None, gains=None, rule=RULE, above_floor=(1.0,), **evidence):
+    """Of a candidate that is by so many dB better than the champion on each video, if there is one,
+    and than the best classical fill.
 
     Without `gains` there is no champion.
     """
-    pairs = {f"v{i}": (15.0 + gain, 15.0) for i, gain in enumerate(gains or ())}
+    pairs = {names.SUBJECT_PROPAGATED: _pairs(above_floor, FLOOR)}
+    if gains is not None:
+        pairs[names.SUBJECT_CHAMPION] = _pairs(gains, 15.0)
     champion = None if gains is None else "3"
     means = _means() if means is None else means
     return gate.decide(gate.Evidence(means=means, champion=champion, pairs=pairs, **evidence), rule)
@@ -65,7 +80,7 @@ def test_first_model_must_be_finite_and_beat_both_trivial_fills(means, promoted,
         ([1.0, -0.2], False, "the worst is v1 with -0.200 dB"),
         ([1.0, -0.1], True, "the worst is v1 with -0.100 dB"),
         ([], False, "no video was scored for both"),
-        ([math.nan, 0.5], False, "hole PSNR of video v0 is nan, the champion's 15.0"),
+        ([math.nan, 0.5], False, "hole PSNR of video v0 is nan, of champion 15.0"),
         ([math.inf, 0.5], False, "hole PSNR of video v0 is inf"),
     ],
 )
@@ -75,9 +90,97 @@ def test_a_later_model_must_not_be_worse_than_the_champion(gains, promoted, said
     assert any(said in reason for reason in decision.reasons), decision.reasons
 
 
+@pytest.mark.parametrize(
+    ("above_floor", "promoted", "said"),
+    [
+        # Many videos: the lower bound of the mean must be above 0.
+        (
+            [0.3] * 10,
+            True,
+            "14.000 dB of floor_propagated, the best classical fill, +0.300 dB mean",
+        ),
+        ([0.3] * 10, True, "over 10 videos; with 95.0% confidence at least +0.300 dB, above 0"),
+        ([0.0] * 10, False, "at least +0.000 dB, not above 0"),
+        ([-0.01] * 10, False, "at least -0.010 dB, not above 0"),
+        (
+            [2.0, -1.9] * 10,
+            False,
+            "+0.050 dB mean over 20 videos; with 95.0% confidence at least -",
+        ),
+        ([3.0, -1.0] * 10, True, "+1.000 dB mean over 20 videos"),
+        # Few: stricter.
+        ([0.01], True, "+0.010 dB mean over 1 videos, fewer than the 10 of a bootstrap"),
+        ([0.0], False, "+0.000 dB mean over 1 videos"),
+        ([-0.01], False, "on average it must be higher"),
+        (
+            [1.0, -0.2],
+            False,
+            "no video be lower by more than 0.100 dB; the worst is v1 with -0.200",
+        ),
+        ([1.0, -0.1], True, "the worst is v1 with -0.100 dB"),
+        ([], False, "no video was scored for both"),
+        ([math.nan, 0.5], False, "hole PSNR of video v0 is nan, of floor_propagated 14.0"),
+    ],
+)
+def test_a_model_must_be_above_the_best_classical_fill(above_floor, promoted, said):
+    decision = _decide(above_floor=above_floor)
+    assert decision.promote is promoted
+    assert any(said in reason for reason in decision.reasons), decision.reasons
+    assert _decide(above_floor=above_floor, gains=[0.0]).promote is promoted
+
+
+def test_below_the_best_classical_fill_is_refused_with_the_numbers():
+    decision = _decide(_means(candidate=13.8), above_floor=[-0.2])
+    assert decision.reasons == (
+        "hole PSNR 13.800 dB is not above the 14.000 dB of floor_propagated, the best classical "
+        "fill, -0.200 dB mean over 1 videos, fewer than the 10 of a bootstrap: on average it must "
+        "be higher, and on no video be lower by more than 0.100 dB; the worst is v0 with -0.200 dB",
+    )
+    assert not decision.promote
+
+
+def test_the_best_fill_is_the_one_with_the_highest_mean_whichever_it_is():
+    means = _means(ring=26.0, candidate=20.0)
+    beside = gate.against_best_classical(means, {"trivial_ring_mean": {"v": (20.0, 26.0)}}, RULE)
+    assert (beside.floor, beside.ours, beside.theirs) == ("trivial_ring_mean", 20.0, 26.0)
+    assert not beside.holds
+
+
+@pytest.mark.parametrize("lacking", names.CLASSICAL_SUBJECTS)
+def test_an_evaluation_that_lacks_a_classical_fill_promotes_nothing(lacking):
+    means = _means()
+    del means[f"{lacking}/{names.HOLE_PSNR}"]
+    decision = _decide(means)
+    assert not decision.promote
+    assert "not every classical fill was scored: evaluate again" in decision.reasons
+
+
+@pytest.mark.parametrize("subject", names.CLASSICAL_SUBJECTS)
+def test_a_fill_that_is_no_number_promotes_nothing(subject):
+    key = f"{subject}/{names.HOLE_PSNR}"
+    decision = _decide({**_means(), key: math.nan})
+    assert not decision.promote
+    assert f"{key} is nan" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(("candidate", "promoted"), [(13.2, True), (12.5, False)])
+def test_weak_floors_ask_for_the_mean_fills_only_and_every_decision_says_so(candidate, promoted):
+    means = _means(candidate=candidate)
+    decision = _decide(means, rule=WEAK, above_floor=[candidate - FLOOR])
+    assert decision.promote is promoted
+    assert decision.reasons[-1] == (
+        "judged by weak floors only: mean fills; not by the best classical fill"
+    )
+    assert not _decide(means, above_floor=[candidate - FLOOR]).promote
+    assert gate.WEAK_FLOORS not in _decide().reasons
+
+
 def test_a_video_without_a_hole_says_nothing_about_either():
+    pairs = {"a": (math.nan, math.nan), "b": (15.0, 14.0)}
     evidence = gate.Evidence(
-        means=_means(), champion="3", pairs={"a": (math.nan, math.nan), "b": (15.0, 15.0)}
+        means=_means(),
+        champion="3",
+        pairs={names.SUBJECT_CHAMPION: pairs, names.SUBJECT_PROPAGATED: pairs},
     )
     decision = gate.decide(evidence, RULE)
     assert decision.promote
@@ -89,26 +192,26 @@ def test_a_video_without_a_hole_says_nothing_about_either():
     [
         ({"floor_db": 15.5}, False, "15.000 dB is not above the 15.500 dB of the floor"),
         ({"floor_db": 14.5}, True, "15.000 dB is above the 14.500 dB of the floor"),
-        ({"most_seconds_per_frame": 0.1}, False, "time per frame 0.2 s is not within the budget"),
-        ({"most_seconds_per_frame": 0.3}, True, "time per frame 0.2 s is within the budget of 0.3"),
-        ({"most_megabytes": 10}, False, "size 66.2 MB is not within the budget of 10 MB"),
-        ({"most_megabytes": 70}, True, "size 66.2 MB is within the budget of 70 MB"),
+        ({"max_seconds_per_frame": 0.1}, False, "time per frame 0.2 s is not within the budget"),
+        ({"max_seconds_per_frame": 0.3}, True, "time per frame 0.2 s is within the budget of 0.3"),
+        ({"max_megabytes": 10}, False, "size 66.2 MB is not within the budget of 10 MB"),
+        ({"max_megabytes": 70}, True, "size 66.2 MB is within the budget of 70 MB"),
     ],
 )
 def test_floor_and_budgets(rule, promoted, said):
     seconds = {f"{names.SUBJECT_CANDIDATE}/{names.SECONDS_PER_FRAME}": 0.2}
-    decision = _decide(_means(**seconds), rule=gate.Rule(**rule), megabytes=66.2)
+    decision = _decide(_means(**seconds), rule=Rule(**rule), megabytes=66.2)
     assert decision.promote is promoted
     assert any(said in reason for reason in decision.reasons), decision.reasons
 
 
 def test_a_budget_of_what_nobody_measured_is_not_kept():
-    assert not _decide(rule=gate.Rule(most_megabytes=1)).promote
+    assert not _decide(rule=Rule(max_megabytes=1)).promote
 
 
 def test_a_refusal_says_only_what_spoke_against():
-    assert _decide(_means(candidate=12.5)).reasons == (
-        "hole PSNR 12.500 dB is not above the 13.000 dB of trivial_ring_mean",
+    assert _decide(_means(candidate=13.0)).reasons == (
+        "hole PSNR 13.000 dB is not above the 13.000 dB of trivial_ring_mean",
     )
 
 
@@ -137,16 +240,26 @@ def test_who_is_better_everywhere_is_not_refused_for_it(gains, more):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"margin_db": -1}, "--margin-db is -1: give 0 or more"),
-        ({"confidence": 1.0}, "--confidence is 1.0: give 0.5 to less than 1"),
-        ({"least_videos": 1}, "at least 2 and 1000"),
+        ({"margin_db": -1}, "--margin-db is -1: give 0 to 100"),
+        ({"confidence": 1.0}, "--confidence is 1.0: give 0.5 to 0.999999"),
+        ({"min_videos": 1}, "--min-videos is 1: give 2 to 1,000,000"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
-        gate.Rule(**wrong)
+        Rule(**wrong)
 
 
 def test_rules_that_differ_have_other_digests():
-    assert gate.Rule(margin_db=0.1).digest() != gate.Rule(margin_db=0.2).digest()
-    assert gate.Rule(margin_db=0.1).digest() == RULE.digest()
+    assert gate.digest(Rule(margin_db=0.1)) != gate.digest(Rule(margin_db=0.2))
+    assert gate.digest(Rule(margin_db=0.1)) == gate.digest(RULE)
+
+
+def test_digests_and_stored_thresholds_are_those_of_earlier_releases():
+    assert gate.digest(RULE).startswith("98d1473a611d8fb8")
+    changed = Rule(min_videos=3, max_megabytes=5.0)
+    assert gate.digest(changed).startswith("e7076b4758094b27")
+    params = {name: str(value) for name, value in gate.stored(changed).items()}
+    assert {"least_videos", "most_megabytes"} <= params.keys()
+    assert gate.rule_from(params) == changed
+    assert gate.digest(WEAK) != gate.digest(RULE)

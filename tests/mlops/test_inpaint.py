@@ -5,22 +5,31 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import lake
-from data_pipeline.s3 import client
-from mlops import inpaint, names, registry, video
-from mlops.holes import Edge
+from data_pipeline.cli.command import UserError
+from data_pipeline.storage import lake
+from data_pipeline.storage.s3 import client
+from mlops import inpaint
+from mlops.evaluation.metrics import hole_psnr_db
+from mlops.evaluation.truth import Truth
+from mlops.fills.propagation import propagated
+from mlops.media import video
+from mlops.media.encoding import PictureWriter
+from mlops.media.holes import Edge, Hole
+from mlops.tracking import names, registry
 from tests.faults.processes import ROOT
 from tests.faults.s3 import s3_server
 from tests.mlops import foreign
 from tests.mlops.test_video import pts_of, sound_of, with_sound
 from tests.tiny import write_video
 from tests.training.small import GRIDS, SIDE, small_generator
-from training import export
-from training.config import GeneratorConfig
+from training.config.train_config import GeneratorConfig
+from training.registration.model_folder import model_folder
 
 BOX = "20,10,24,16"  # x, y, width, height
 
@@ -41,19 +50,23 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
     fps = Fraction(30000, 1001)
     source = write_video(tmp_path / "in.mp4", frames=90, width=96, height=64, fps=fps)
     out = tmp_path / "out.mp4"
-    assert _run(champion, source, BOX, out, "--json") == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    # Hardly compressed: what the codec does to a pixel differs from machine to machine.
+    assert _run(champion, source, BOX, out, "--crf", 1, "--json") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert "hole: 6.2 % of the frame, in 90 of 90 frames" in lines
+    said = json.loads(last)
     assert (said["frames"], said["fps"], said["model"]) == (90, "30000/1001", "models:/sttn/1")
+    assert said["hole"] == {"share": 24 * 16 / (96 * 64), "frames": 90, "whole": 0}
     found = video.facts_of(out)
     assert (found.frames, found.fps, found.width, found.height) == (90, fps, 96, 64)
     before = np.stack(list(video.read(source))).astype(int)
     after = np.stack(list(video.read(out))).astype(int)
     error = np.abs(before - after).mean(axis=3)  # [T,H,W]
-    assert after[:, 12:24, 22:42].max() < 25  # black, but for the codec
+    assert after[:, 12:24, 22:42].max() < 16  # black, but for the codec
     error[:, 10:26, 20:44] = 0
     assert error.mean() < 2
     # Away from the rim nothing but the codec touches a pixel.
-    assert error[:, 40:].max() < 16
+    assert error[:, 40:].max() < 8
 
 
 @pytest.mark.parametrize(
@@ -63,11 +76,11 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
         (["{video}", "{long}", "{out}"], "has 7 frames, video"),
         (["{video}", "{wide}", "{out}"], "is 128x64, video"),
         (["{missing}", BOX, "{out}"], "missing.mp4 is not there"),
-        (["{text}", BOX, "{out}"], "cannot be read as a video: Invalid data"),
+        (["{text}", BOX, "{out}"], "is not a video (Invalid data"),
         (["{video}", BOX, "{video}"], "OUT is the input"),
         (["{video}", BOX, "{nowhere}"], "its folder is not there"),
         (["{video}", BOX, "{out}", "--model", "models:/sttn@best"], "aliases: candidate = vers"),
-        (["{video}", BOX, "{out}", "--crf", "70"], "--crf is 70: give 0 (best) to 51"),
+        (["{video}", BOX, "{out}", "--crf", "60"], "--crf is 60: give 0 (best) to 51"),
         (["{video}", BOX, "{avi}"], "OUT ends in '.avi': give .mp4, .mov, .mkv, .webm, or a name"),
         (
             ["{video}", BOX, "{webm}"],
@@ -77,11 +90,16 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
             ["{video}", BOX, "{webm}", "--lossless"],
             "--lossless does not fit .webm: give OUT as",
         ),
-        (["{video}", BOX, "{out}", "--compare", "{avi}"], "OUT ends in '.avi'"),
-        (["{video}", BOX, "{out}", "--dilate", "-1"], "--dilate is -1: give 0 pixels or more"),
+        (["{video}", BOX, "{out}", "--compare", "{avi}"], "--compare ends in '.avi'"),
+        (["{video}", BOX, "{out}", "--dilate", "-1"], "--dilate is -1: give 0 to 1,000"),
         (["{video}", BOX + "@3-9", "{out}"], "frames 3 to 9 are not in"),
         (["{video}", BOX, "{folder}"], "is a folder that is there already"),
         (["{folder}", BOX, "{out}"], "has no pictures: give a folder of frames"),
+        (["{video}", BOX, "{out}", "--truth", "{wide}"], "wide.mp4 is 128x64, video"),
+        (["{video}", BOX, "{out}", "--truth", "{long}"], "long.mp4 has 7 frames, video"),
+        (["{video}", BOX, "{out}", "--truth", "{missing}"], "missing.mp4 is not there"),
+        (["{video}", BOX, "{out}", "--truth", "{text}"], "is not a video (Invalid"),
+        (["{long}", BOX, "{video}", "--truth", "{video}"], "OUT is the input"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(champion, tmp_path, capsys, argv, said):
@@ -153,12 +171,12 @@ def test_outside_of_hole_and_soft_edge_every_pixel_is_the_source(white, tmp_path
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=5, width=96, height=64)
     before = np.stack(list(video.read(source)))
-    edge = ("--dilate", 3, "--feather", 4)
+    edge = ("--dilate", 3, "--blend-width", 4)
     assert _run(store, source, BOX, tmp_path / "png", *model, *edge) == 0
     after = np.stack(list(video.read(tmp_path / "png")))
     mask = np.zeros((64, 96), np.uint8)
     mask[10:26, 20:44] = 1
-    hole = Edge(dilate=3, feather=4).hole(mask)
+    hole = Edge(dilate=3, blend_width=4).hole(mask)
     assert np.array_equal(after[:, hole.mask == 0], before[:, hole.mask == 0])
     assert (after[:, mask != 0] == 255).all()
     mixed = hole.weight[..., None] * 255 + (1 - hole.weight[..., None]) * before
@@ -205,14 +223,129 @@ def test_a_video_beside_shows_hole_and_result(white, tmp_path, capsys):
     assert sum(told["stages"][one] for one in parts) == pytest.approx(told["seconds"])
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_who_is_ended_in_the_middle_leaves_no_half_file(white, tmp_path, end):
+def _told(capsys):
+    *_, words, line = capsys.readouterr().out.splitlines()
+    return words, json.loads(line)
+
+
+def test_a_result_is_measured_against_what_was_behind_its_hole(white, tmp_path, capsys):
+    """Before encoding, on frames with a hole, beside what OpenCV and propagation make of them."""
     store, *model = white
-    source = write_video(tmp_path / "in.mp4", frames=3000, width=96, height=64)
+    truth = write_video(tmp_path / "truth.mp4", frames=6, width=96, height=64)
+    true = np.stack(list(video.read(truth)))
+    spoilt = np.array(true)
+    spoilt[2:5, 10:26, 20:44] = (0, 0, 255)
+    with PictureWriter(tmp_path / "spoilt") as writer:
+        for frame in spoilt:
+            writer.write(video.Timed(frame, None))
+    box, flags = f"{BOX}@2-4", ("--truth", truth, "--crf", 51, "--fps", 25, "--json")
+    assert _run(store, tmp_path / "spoilt", box, tmp_path / "out.mp4", *model, *flags) == 0
+    words, told = _told(capsys)
+    hole = np.zeros((64, 96), np.uint8)
+    hole[10:26, 20:44] = 1
+    holes = [hole if number in (2, 3, 4) else 0 * hole for number in range(6)]
+    filled = [one.frame for one in propagated(zip(spoilt, holes, strict=True))]
+    telea = [cv2.inpaint(frame, hole, 3, cv2.INPAINT_TELEA) for frame in spoilt[2:5]]
+    expected = {
+        "model": [np.full_like(frame, 255) for frame in true[2:5]],
+        "telea": telea,
+        "propagation": filled[2:5],
+    }
+    for name, frames in expected.items():
+        each = [hole_psnr_db(*pair, hole) for pair in zip(true[2:5], frames, strict=True)]
+        assert told["hole_psnr_db"][name] == pytest.approx(np.mean(each)), name
+        assert f"{np.mean(each):.2f} dB" in words
+    assert told["hole_frames"] == 3
+    assert told["hole_psnr_db"]["propagation"] > 30  # the pattern moves, and was seen
+    assert "not above what needs no model" in words
+    assert video.count(tmp_path / "out.mp4") == 6
+    parts = ("model", "compare", "waiting for decode", "waiting for encode")
+    assert sum(told["stages"][one] for one in parts) == pytest.approx(told["seconds"])
+    assert told["stages"]["compare"] > 0
+
+
+def test_what_equals_the_truth_has_a_finite_number_and_no_hole_none(store, tmp_path, capsys):
+    foreign.register(store, tmp_path / "model", "pass")  # leaves everything as it is
+    source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
+    flags = ("--model", "models:/sttn@candidate", "--truth", source, "--blend-width", 3, "--json")
+    assert _run(store, source, BOX, tmp_path / "out.mp4", *flags) == 0
+    words, told = _told(capsys)
+    assert told["hole_psnr_db"]["model"] == 100
+    assert "100.00 dB, above what needs no model" in words
+    flags = (*flags[:-2], 0, "--json")
+    everything = "0,0,96,64"
+    assert _run(store, source, everything, tmp_path / "out.mp4", *flags) == 0
+    _, told = _told(capsys)
+    assert told["hole_psnr_db"]["telea"] == told["hole_psnr_db"]["propagation"] < 30  # grey
+    assert _run(store, source, everything, tmp_path / "out.mp4", *flags, "--invert-mask") == 0
+    words, told = _told(capsys)
+    assert "no frame has a hole" in words
+    assert told["hole_psnr_db"] == {"model": None, "propagation": None, "telea": None}
+
+
+def test_on_a_soft_edge_nothing_is_measured(white, tmp_path, capsys):
+    store, *model = white
+    source = write_video(tmp_path / "in.mp4", frames=2, width=96, height=64)
+    told = []
+    for out, *flags in (("hard",), ("soft", "--blend-width", 5)):
+        argv = (BOX, tmp_path / out, *model, "--truth", source, "--json", *flags)
+        assert _run(store, source, *argv) == 0
+        told.append(_told(capsys)[1]["hole_psnr_db"]["model"])
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("frames", [3, 60])
+def test_truth_is_compared_frame_by_frame_in_bounded_memory(tmp_path, frames):
+    source = write_video(tmp_path / "in.mp4", frames=frames, width=48, height=32)
+    truth = Truth(source, video.facts_of(source))
+    hole = np.zeros((32, 48), np.uint8)
+    hole[8:16, 8:20] = 1
+    read, most = 0, 0
+
+    def results():
+        nonlocal read
+        for timed in video.read_timed(source):
+            read += 1
+            time.sleep(0.01)
+            yield SimpleNamespace(source=timed, hole=Hole(hole, None), result=timed.frame)
+
+    began = time.monotonic()
+    for number, _ in enumerate(truth.compared(results())):
+        most = max(most, read - number)
+    # Waiting for results is no comparing.
+    assert 0 < truth.busy_s <= time.monotonic() - began - 0.01 * frames
+    assert (read, truth.frames) == (frames, frames)
+    assert truth.means_db()["model"] == 100
+    assert most <= 21  # as far as propagation looks ahead
+
+
+@pytest.mark.parametrize(("frames", "how"), [(3, "fewer"), (5, "more")])
+def test_a_truth_that_decodes_to_another_number_of_frames(tmp_path, frames, how):
+    """A damaged file: its packets are as many as they should be."""
+    source = write_video(tmp_path / "in.mp4", frames=4, width=48, height=32)
+    truth = Truth(source, video.facts_of(source))
+    results = [
+        SimpleNamespace(source=timed, hole=Hole(np.zeros((32, 48), np.uint8), None), result=None)
+        for timed in video.read_timed(source)
+    ]
+    other = write_video(tmp_path / "other.mp4", frames=frames, width=48, height=32)
+    other.replace(source)
+    with pytest.raises(UserError, match=f"decodes to {how} frames than the video"):
+        list(truth.compared(iter(results)))
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("long") / "in.mp4", frames=3000, width=96, height=64)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_who_is_ended_in_the_middle_leaves_no_half_file(white, long_video, tmp_path, end):
+    store, *model = white
     out = tmp_path / "out.mp4"
     out.write_bytes(b"the result of last time")
     command = [
-        sys.executable, "mlops/inpaint.py", source, BOX, out, *model, "--tracking-uri", store,
+        sys.executable, "mlops/inpaint.py", long_video, BOX, out, *model, "--tracking-uri", store,
         "--compare", tmp_path / "beside.mp4",
     ]  # fmt: skip
     with subprocess.Popen(
@@ -226,7 +359,7 @@ def test_who_is_ended_in_the_middle_leaves_no_half_file(white, tmp_path, end):
             time.sleep(0.05)
         process.send_signal(end)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + end
     assert b"Traceback" not in err
     assert out.read_bytes() == b"the result of last time"
     assert not (tmp_path / "beside.mp4").exists()
@@ -255,7 +388,7 @@ def test_large_frames_are_worked_on_around_their_holes_or_scaled(store, tmp_path
     shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS)
     weights = small_generator(seed=1, blocks=1).state_dict()
     run_id = foreign.training_run(store)
-    with export.model_folder(weights, shape, SIDE, SIDE, "MIT") as (folder, _):
+    with model_folder(weights, shape, SIDE, SIDE, "MIT") as (folder, _):
         registered = registry.register(
             store, name=names.MODEL, run_id=run_id, clips=1, model_dir=folder, tags={}
         )

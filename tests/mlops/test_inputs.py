@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.door import UserError
-from data_pipeline.reader import DataSet
-from mlops import inputs
-from mlops.protocol import PROTOCOLS, Protocol
+from data_pipeline.cli.command import UserError
+from data_pipeline.read.reader import DataSet
+from mlops.evaluation import inputs
+from mlops.evaluation.protocol import PROTOCOLS, Protocol
 
 WHOLE = Protocol(name="whole", clips_per_video=0, frames_per_clip=0)
 

@@ -6,11 +6,14 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from mlops import names, runs, tracking
-from mlops.journal import Journal, Taken
-from mlops.runs import Point
+from mlops.tracking import connection, names, runs
+from mlops.tracking.journal import Journal, Taken, Unsendable
+from mlops.tracking.runs import Point
+from tests.faults.processes import ROOT
+from training.observe import journals
 
 
 def line(number):
@@ -84,7 +87,7 @@ def test_an_outage_ends_by_itself(tmp_path, receiver):
     journal.close(5)
 
 
-def test_a_line_cut_by_a_kill_is_dropped_and_the_next_is_whole(tmp_path, receiver):
+def test_a_line_of_the_release_before_that_a_kill_cut_off_is_dropped(tmp_path, receiver):
     (tmp_path / "lines.jsonl").write_text('{"number": 0}\n{"numb')
     journal = Journal(tmp_path, receiver)
     journal.append(line(1))
@@ -99,14 +102,13 @@ def test_a_file_begun_anew_but_not_ticked_off_is_sent_from_its_start(tmp_path, r
     assert receiver.got == [7]
 
 
-def test_a_long_run_keeps_a_short_file(tmp_path, receiver, monkeypatch):
-    monkeypatch.setattr("mlops.journal._MOST_BYTES", 1000)
+def test_a_long_run_keeps_a_short_file(tmp_path, receiver):
     journal = Journal(tmp_path, receiver)
     for number in range(300):
-        journal.append(line(number))
+        journal.append(line(number) | {"long": "x" * 10_000})
         while receiver.got[-1:] != [number]:
             time.sleep(0.001)
-    assert (tmp_path / "lines.jsonl").stat().st_size < 2000
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 10**6
     assert journal.close(5) == 0
     assert receiver.got == list(range(300))
 
@@ -121,19 +123,171 @@ def test_a_folder_that_cannot_be_made_loses_lines_and_stops_nobody(tmp_path, rec
     assert "NotADirectoryError" in journal.trouble
 
 
+# Writes lines while the files of its process may not grow any more in the middle of one.
+_FULL = """
+import resource, sys, threading
+from pathlib import Path
+from mlops.tracking.journal import Journal
+
+def away(lines):
+    threading.Event().wait()  # what it raised would be told instead of what the disk says
+
+journal = Journal(Path(sys.argv[1]), away)
+journal.append({"number": 0})
+log = journal.folder / "lines.sqlite-wal"
+whole = log.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (whole + 7, -1))
+journal.append({"number": 1, "long": "x" * 50})
+journal.append({"number": 2, "long": "x" * 50})
+assert log.stat().st_size == whole + 7  # a part of it is there
+assert journal.lost == 2, journal.lost
+assert "disk I/O error" in journal.trouble, journal.trouble
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+for number in (3, 4):
+    journal.append({"number": number})
+assert journal.close(0) == 3
+"""
+
+
+def test_a_line_that_a_full_disk_cuts_off_is_lost_and_no_other(tmp_path, receiver):
+    folder = tmp_path / "journal"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    journal = Journal(folder, receiver)
+    journal.append(line(5))
+    assert journal.close(10) == 0
+    assert receiver.got == [0, 3, 4, 5]
+    assert journal.lost == 0
+
+
+def test_a_shorter_line_over_one_that_was_cut_off_ends_where_it_ends(tmp_path, receiver):
+    (tmp_path / "lines.jsonl").write_text('{"number": 0}\n{"number": 11111111111111111111111')
+    receiver.away = True
+    journal = Journal(tmp_path, receiver)
+    journal.append(line(1))
+    assert journal.close(10) == 2
+    receiver.away = False
+    assert Journal(tmp_path, receiver).close(10) == 0
+    assert receiver.got == [0, 1]
+
+
+def test_two_lines_in_one_that_an_earlier_version_left_hold_nothing_up(tmp_path, receiver):
+    torn = '{"number": 1, "lo{"number": 2}'
+    (tmp_path / "lines.jsonl").write_text(f'{{"number": 0}}\n{torn}\n{{"number": 3}}\n')
+    journal = Journal(tmp_path, receiver)
+    assert journal.close(10) == 0
+    assert receiver.got == [0, 3]
+    assert (journal.lost, "not a line" in journal.trouble) == (1, False)  # the next one was sent
+
+
+def test_a_damaged_file_is_set_aside_and_stops_nobody(tmp_path, receiver):
+    (tmp_path / "lines.sqlite").write_bytes(b"no database" * 1000)
+    journal = Journal(tmp_path, receiver)
+    journal.append(line(1))
+    assert journal.close(10) == 0
+    assert receiver.got == [1]
+    assert (tmp_path / "lines.sqlite.damaged").exists()
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", "\ud800", {("a", "b"): 1}])
+def test_what_json_cannot_hold_is_lost_and_never_raised(tmp_path, receiver, value):
+    journal = Journal(tmp_path, receiver)
+    looped = []
+    looped.append(looped)
+    journal.append({"number": looped})
+    journal.append({"number": 1, "value": value})
+    journal.append(line(2))
+    assert journal.close(10) == 0
+    assert receiver.got[-1] == 2
+    assert journal.lost == 2 - (1 in receiver.got)
+
+
+@pytest.mark.parametrize("bad", [3, 0, 9])
+def test_a_line_that_will_never_be_taken_holds_nothing_up(tmp_path, bad):
+    got, said_no = [], []
+
+    def send(lines):
+        numbers = [one["number"] for one in lines]
+        if bad in numbers:
+            said_no.append(numbers)
+            raise Unsendable("no such metric")
+        got.extend(numbers)
+
+    journal = Journal(tmp_path, send)
+    with journal._changed:  # all of them go together
+        for number in range(10):
+            journal.append(line(number))
+    assert journal.close(10) == 0
+    assert got == [number for number in range(10) if number != bad]
+    assert journal.lost == 1
+    assert said_no[-1] == [bad]
+
+
+def test_a_file_that_somebody_else_deletes_costs_no_line(tmp_path, receiver):
+    receiver.away = True
+    journal = Journal(tmp_path, receiver)
+    journal.append(line(0))
+    for file in tmp_path.iterdir():
+        file.unlink()  # who tidies /tmp
+    journal.append(line(1))
+    receiver.away = False
+    assert journal.close(10) == 0
+    assert receiver.got == [0, 1]
+
+
+def test_numbers_that_are_none_are_sent_as_mlflow_takes_them(store, tmp_path):
+    run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
+    folder = tmp_path / "journal"
+    journal = journals._journal(store, run_id, folder)
+    values = {"nan": float("nan"), "inf": float("inf"), "numpy": np.float32(0.5)}
+    journal.append({"clips": 4, "time_ms": 1000, "values": values})
+    assert journal.close(10) == 0
+    found = connection.client(store).get_run(run_id).data.metrics
+    assert (found["nan"] != found["nan"], found["inf"] > 1e300, found["numpy"]) == (True, True, 0.5)
+
+
+def test_what_mlflow_refuses_for_good_is_lost_alone_and_a_deleted_run_is_waited_for(
+    store, tmp_path
+):
+    run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
+    known = connection.client(store)
+
+    def point(clips, name):
+        return {"clips": clips, "time_ms": clips, "values": {name: 1.0}}
+
+    known.delete_run(run_id)
+    journal = journals._journal(store, run_id, tmp_path / "journal")
+    with journal._changed:
+        journal.append(point(1, "good"))
+        journal.append(point(2, "no such $ name"))
+    (tmp_path / "journal" / "3.png").write_bytes(b"half a picture")
+    journal.append({"clips": 3, "picture": "3.png"})
+    journal.append(point(4, "good"))
+    assert journal.close(5) == 4
+    assert "is deleted in MLflow" in journal.trouble
+    known.restore_run(run_id)
+    journal = journals._journal(store, run_id, tmp_path / "journal")
+    assert journal.close(30) == 0
+    assert journal.lost == 1
+    assert [one.step for one in known.get_metric_history(run_id, "good")] == [1, 4]
+
+
 def test_a_point_that_is_sent_twice_is_in_mlflow_once(store):
     """The process is killed after sending, before it ticks the line off."""
     run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
     points = [Point(clips, 1000 + clips, {names.LOSS_HOLE: 1 / clips}) for clips in (4, 8)]
     runs.log_points(store, run_id, points[:1])
     runs.log_points(store, run_id, points)
-    history = tracking.client(store).get_metric_history(run_id, names.LOSS_HOLE)
+    history = connection.client(store).get_metric_history(run_id, names.LOSS_HOLE)
     assert [(one.step, one.value) for one in history] == [(4, 0.25), (8, 0.125)]
 
 
 def test_a_folder_belongs_to_one_process_at_a_time_and_to_nobody_after_its_end(tmp_path, receiver):
     code = (
-        "import sys; from pathlib import Path; from mlops.journal import Journal\n"
+        "import sys; from pathlib import Path; from mlops.tracking.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1]), lambda lines: 1 / 0)\n"
         "journal.append({'number': 0}); print('there', flush=True); sys.stdin.read()\n"
     )

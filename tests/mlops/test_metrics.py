@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mlops import metrics
+from mlops.evaluation import metrics
 from tests.mlops import published
 
 RNG = np.random.default_rng(3)
@@ -65,37 +65,6 @@ def test_without_a_hole_there_is_no_number():
     nothing = np.zeros_like(HOLE)
     assert math.isnan(metrics.hole_psnr_db(TRUTH, RESULT, nothing))
     assert math.isnan(metrics.hole_ssim(TRUTH, RESULT, nothing))
-
-
-def test_frame_mean_fill_uses_all_known_pixels():
-    frame = np.zeros((4, 4, 3), np.uint8)
-    frame[:, 2:] = (10, 20, 30)
-    frame[0, 0] = 255  # in the hole: must not count
-    hole = np.zeros((4, 4), np.uint8)
-    hole[0, 0] = 1
-    filled = metrics.fill_with_frame_mean(frame, hole)
-    # 8 of 15 known pixels have the colour: 5.33, 10.67 and 16.0, rounded.
-    assert filled[0, 0].tolist() == [5, 11, 16]
-    np.testing.assert_array_equal(filled[hole == 0], frame[hole == 0])
-
-
-def test_ring_mean_fill_uses_known_pixels_up_to_ten_away():
-    frame = np.full((60, 60, 3), 200, np.uint8)
-    hole = np.zeros((60, 60), np.uint8)
-    hole[30, 30] = 1
-    y, x = np.mgrid[:60, :60]
-    away = np.hypot(y - 30, x - 30)
-    frame[away <= 10] = 50
-    frame[30, 30] = 255
-    assert metrics.fill_with_ring_mean(frame, hole)[30, 30].tolist() == [50, 50, 50]
-    frame[away <= 9] = 0
-    assert 0 < metrics.fill_with_ring_mean(frame, hole)[30, 30, 0] < 50
-
-
-def test_a_frame_that_is_all_hole_becomes_grey():
-    everything = np.ones((80, 96), np.uint8)
-    for fill in (metrics.fill_with_frame_mean, metrics.fill_with_ring_mean):
-        assert np.unique(fill(TRUTH, everything)).tolist() == [128]
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mlops import inpaint, model
+from mlops.inpainting.filling import inpainted
+from mlops.tracking import loaded_model
 from tests.mlops import foreign
 
 
@@ -12,8 +13,8 @@ def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
 
         size = None
 
-        def stream(self, pairs, crop=None):
-            assert crop is None
+        def stream(self, pairs, crop, *, propagate, flow):
+            assert (crop, propagate, flow) == (None, False, None)
             late = []
             for frame, mask in pairs:
                 late.append(np.where(mask[..., None] != 0, np.uint8(255), frame))
@@ -27,7 +28,7 @@ def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
             mask[i % 4] = 1
             yield np.full((4, 6, 3), i, np.uint8), mask
 
-    found = list(inpaint.inpainted(Streaming(), pairs()))
+    found = list(inpainted(Streaming(), pairs()))
     assert len(found) == 8
     for i, frame in enumerate(found):
         assert np.unique(frame[i % 4]).tolist() == [255]
@@ -37,7 +38,7 @@ def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
 def test_a_foreign_model_gets_windows_and_known_pixels_are_kept(store, tmp_path):
     # It answers the number of frames it was given at once, everywhere.
     body = "frames[:] = len(frames)"
-    loaded = model.load(store, foreign.register(store, tmp_path / "model", body))
+    loaded = loaded_model.load(store, foreign.register(store, tmp_path / "model", body))
     mask = np.eye(4, dtype=np.uint8)
     frames = list(loaded.stream((np.full((4, 4, 3), 7, np.uint8), mask) for _ in range(45)))
     assert [frame[0, 0, 0] for frame in frames] == [40] * 40 + [5] * 5

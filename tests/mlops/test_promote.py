@@ -1,12 +1,17 @@
+import itertools
 import json
+import time
 
 import pytest
 
-from data_pipeline.door import UserError
-from mlops import claims, names, promote, promotion, registry, tracking
+from data_pipeline.cli.command import UserError
+from mlops import lineage, promote
+from mlops.evaluation import results
+from mlops.promotion import decisions
+from mlops.tracking import connection, locks, names, registry, runs
 from tests.mlops import foreign
 
-GOOD = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
+GOOD = {"candidate": 15.0, **foreign.CLASSICAL}
 
 
 @pytest.fixture
@@ -21,17 +26,17 @@ def _champion(uri, alias=names.CHAMPION):
 
 
 def _decisions(uri):
-    runs = tracking.client(uri).search_runs(
-        [tracking.experiment_id(uri)], f"tags.kind = '{names.KIND_DECISION}'"
+    decided = connection.client(uri).search_runs(
+        [connection.experiment_id(uri)], f"tags.kind = '{names.KIND_DECISION}'"
     )
-    return [run.data.tags for run in runs]
+    return [run.data.tags for run in decided]
 
 
 def _promote(uri, model="models:/sttn@candidate", *more):
     return promote.main(["--tracking-uri", uri, "--model", model, *more])
 
 
-def test_the_first_model_above_the_trivial_fills_becomes_champion(
+def test_the_first_model_above_the_classical_fills_becomes_champion(
     store, versions, tmp_path, capsys
 ):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", **GOOD)
@@ -44,6 +49,8 @@ def test_the_first_model_above_the_trivial_fills_becomes_champion(
     assert (tags[names.DECISION_FROM], tags[names.DECISION_TO]) == (names.NO_VERSION, "3")
     assert tags[names.DATA_DIGEST] == "d" * 64
     assert "15.500 dB is above the 13.500 dB of trivial_ring_mean" in tags[names.REASONS]
+    assert "15.500 dB is above the 14.500 dB of floor_propagated, the best" in tags[names.REASONS]
+    assert tags[names.FLOORS] == "classical"
 
 
 def test_the_champion_is_not_decided_again(store, versions, capsys):
@@ -80,7 +87,84 @@ def test_a_model_below_a_trivial_fill_is_never_promoted(store, versions, tmp_pat
         store, versions[2], tmp_path / "results", **{**GOOD, "candidate": 12.5}
     )
     assert _promote(store) == 1
+    assert _promote(store, "models:/sttn@candidate", "--floors", "trivial") == 1
     assert _champion(store) is None
+
+
+BELOW = {**GOOD, "candidate": 13.7}  # above every fill but propagation
+WEAK = "judged by weak floors only: mean fills; not by the best classical fill"
+
+
+def test_a_model_below_the_best_classical_fill_is_refused_with_the_numbers(
+    store, versions, tmp_path, capsys
+):
+    foreign.record_evaluation(store, versions[2], tmp_path / "results", **BELOW)
+    assert _promote(store) == 1
+    said = capsys.readouterr().err
+    assert (
+        "hole PSNR 14.200 dB is not above the 14.500 dB of floor_propagated, the best classical "
+        "fill, -0.300 dB mean over 2 videos"
+    ) in said
+    assert WEAK not in said
+    assert _champion(store) is None
+
+
+def test_a_champion_by_weak_floors_is_named_so_wherever_it_is_told(
+    store, versions, tmp_path, capsys
+):
+    foreign.record_evaluation(store, versions[2], tmp_path / "results", **BELOW)
+    assert _promote(store, "models:/sttn@candidate", "--floors", "trivial", "--json") == 0
+    decided, *_, told = capsys.readouterr().out.splitlines()
+    assert "is the champion now" in decided
+    assert json.loads(told)["reasons"][-1] == WEAK
+    (tags,) = _decisions(store)
+    assert tags[names.FLOORS] == "trivial"
+    assert tags[names.REASONS].splitlines()[-1] == WEAK
+    assert _promote(store, "models:/sttn@champion", "--history", "--json") == 0
+    *lines, told = capsys.readouterr().out.splitlines()
+    assert f"    {WEAK}" in lines
+    assert json.loads(told)[0]["floors"] == "trivial"
+    assert lineage.main(["models:/sttn@champion", "--tracking-uri", store]) == 0
+    assert f"-> decision promoted, {WEAK}" in capsys.readouterr().out
+
+
+def test_a_refusal_by_weak_floors_says_so_too(store, versions, tmp_path, capsys):
+    foreign.record_evaluation(
+        store, versions[2], tmp_path / "results", **{**GOOD, "candidate": 12.5}
+    )
+    assert _promote(store, "models:/sttn@candidate", "--floors", "trivial") == 1
+    assert WEAK in capsys.readouterr().err
+    assert [one.weak for one in decisions.history(store, "sttn")] == [True]
+
+
+def test_a_decision_from_before_the_classical_fills_counts_as_one_by_weak_floors(
+    store, versions, tmp_path
+):
+    _rounds(store, versions, tmp_path, 1)
+    (run,) = runs.find_all(store, {names.KIND: names.KIND_DECISION}, finished=True, limit=2)
+    connection.client(store).delete_tag(run.info.run_id, names.FLOORS)
+    (entry,) = decisions.history(store, "sttn")
+    assert entry.weak
+    assert entry.reasons[-1] == WEAK
+
+
+def test_an_evaluation_from_before_the_classical_fills_is_read_and_leads_to_a_new_one(
+    store, versions, tmp_path, capsys
+):
+    run_id = foreign.record_evaluation(
+        store, versions[2], tmp_path / "results", candidate=15.0, **foreign.TRIVIAL
+    )
+    found = results.read(store, run_id)
+    assert found.unscored_floors() == ("floor_telea", "floor_diffused", "floor_propagated")
+    assert _promote(store) == 2
+    assert (
+        "models:/sttn/3 was evaluated without floor_telea, floor_diffused, floor_propagated, which "
+        "the rule compares with: evaluate again, run `python mlops/evaluate.py --model "
+        "models:/sttn/3` first"
+    ) in capsys.readouterr().err
+    assert _decisions(store) == []
+    assert _promote(store, "models:/sttn@candidate", "--floors", "trivial") == 0
+    assert _champion(store) == "3"
 
 
 def test_a_version_without_an_evaluation_is_the_users_mistake(store, versions, capsys):
@@ -90,6 +174,19 @@ def test_a_version_without_an_evaluation_is_the_users_mistake(store, versions, c
     assert "sttn has 3 version(s)" in capsys.readouterr().err
     assert _decisions(store) == []
     assert versions[1].version == "2"
+
+
+def test_an_evaluation_on_videos_that_were_learnt_from_decides_nothing(
+    store, versions, tmp_path, capsys
+):
+    foreign.record_evaluation(store, versions[2], tmp_path / "results", split="train", **GOOD)
+    assert _promote(store) == 2
+    assert (
+        "models:/sttn/3 was evaluated on split 'train', which it was trained on: run `python "
+        "mlops/evaluate.py --model models:/sttn/3` first, on held-out videos"
+    ) in capsys.readouterr().err
+    assert _decisions(store) == []
+    assert _champion(store) is None
 
 
 def test_an_evaluation_against_another_champion_does_not_count(store, versions, tmp_path, capsys):
@@ -154,6 +251,35 @@ def test_a_history_of_nothing_says_so(store, versions, capsys):
     assert "nothing was decided about sttn yet" in capsys.readouterr().out
 
 
+def test_a_decision_whose_run_was_deleted_still_stands(store, versions, tmp_path, capsys):
+    _rounds(store, versions, tmp_path, 1, 2, 3)
+    second = decisions.history(store, "sttn")[1]
+    connection.client(store).delete_run(second.run_id)
+    assert _promote(store, "models:/sttn@champion", "--history") == 0
+    assert "its MLflow run is deleted; the decision stands" in capsys.readouterr().out
+    assert _promote(store, "models:/sttn@champion", "--rollback") == 0
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("2", "1")
+
+
+def test_the_order_of_decisions_is_not_told_by_clocks(store, versions, tmp_path, monkeypatch):
+    """Each of them is decided on a machine whose clock is an hour behind that of the one before."""
+    now, behind = time.time, itertools.count(0, 3600)
+    for number in (1, 2, 3):
+        with monkeypatch.context() as patch:
+            late = next(behind)
+            patch.setattr(time, "time", lambda late=late: now() - late)
+            foreign.record_evaluation(
+                store, versions[number - 1], tmp_path / f"results-{number}",
+                str(number - 1) if number > 1 else None,
+                **{**GOOD, "candidate": 15.0 + number},
+                **({"champion": 14.0 + number} if number > 1 else {}),
+            )  # fmt: skip
+            assert _promote(store, f"models:/sttn/{number}") == 0
+    assert [one.after for one in decisions.history(store, "sttn")] == ["1", "2", "3"]
+    assert _promote(store, "models:/sttn@champion", "--rollback") == 0
+    assert (_champion(store), _champion(store, names.PREVIOUS)) == ("2", "1")
+
+
 @pytest.mark.parametrize("after", [0, 1], ids=["before-any-alias", "between-the-aliases"])
 def test_a_decision_that_was_interrupted_is_brought_to_its_end(
     store, versions, tmp_path, monkeypatch, after
@@ -174,7 +300,7 @@ def test_a_decision_that_was_interrupted_is_brought_to_its_end(
     assert _champion(store) == "2"
     assert _promote(store, "models:/sttn/1") == 2  # the next one, whatever it comes for
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", "2")
-    assert [one.after for one in promotion.history(store, "sttn")] == ["1", "2", "3"]
+    assert [one.after for one in decisions.history(store, "sttn")] == ["1", "2", "3"]
 
 
 def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
@@ -188,7 +314,7 @@ def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
     registry.set_alias(store, versions[2], names.CHAMPION)
     assert _promote(store, "models:/sttn/2") == 2
     assert _champion(store) == "3"
-    assert [one.after for one in promotion.history(store, "sttn")] == ["1"]
+    assert [one.after for one in decisions.history(store, "sttn")] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +322,9 @@ def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
     [
         (["--rollback", "--history"], "--rollback and --history: give one of the two"),
         (["--why", "x"], "--why belongs to --rollback"),
-        (["--margin-db", "-1"], "--margin-db is -1.0: give 0 or more"),
+        (["--margin-db", "-1"], "--margin-db is -1.0: give 0 to 100"),
         (["--confidence", "1.5"], "--confidence is 1.5"),
+        (["--floors", "none"], "classical"),
         (["--rollback"], "sttn has 3 version(s), aliases: candidate = version 3"),
     ],
 )
@@ -211,9 +338,9 @@ def test_mistakes_are_one_line(store, versions, capsys, flags, said):
 
 def test_a_registry_on_a_server_wants_a_folder_for_leases(monkeypatch):
     monkeypatch.delenv("STTN_STORAGE", raising=False)
-    with pytest.raises(UserError, match="--leases is missing: give a folder that everybody"):
-        claims.folder_of("http://127.0.0.1:5000")
+    with pytest.raises(UserError, match="--leases is missing: give a folder that all who"):
+        locks.folder_of("http://127.0.0.1:5000")
     monkeypatch.setenv("STTN_STORAGE", "s3://lake/runs")
-    assert claims.folder_of("http://127.0.0.1:5000") == "s3://lake/runs/leases"
-    assert claims.folder_of("http://127.0.0.1:5000", "/shared/leases") == "/shared/leases"
-    assert claims.folder_of("sqlite:////store/mlflow.db") == "/store/leases"
+    assert locks.folder_of("http://127.0.0.1:5000") == "s3://lake/runs/leases"
+    assert locks.folder_of("http://127.0.0.1:5000", "/shared/leases") == "/shared/leases"
+    assert locks.folder_of("sqlite:////store/mlflow.db") == "/store/leases"

@@ -3,7 +3,8 @@ import json
 import pytest
 from mlflow.exceptions import MlflowException
 
-from mlops import names, prune, registry, tracking
+from mlops import prune
+from mlops.tracking import connection, names, registry
 from tests.mlops import foreign
 
 
@@ -41,13 +42,13 @@ def test_aliases_protected_and_newest_stay_and_the_rest_goes(store, versions, ca
     ]
     assert numbers(store) == ["2", "3", "6"]
     with pytest.raises(MlflowException, match="not found"):
-        tracking.client(store).get_logged_model(versions[0].source.removeprefix("models:/"))
+        connection.client(store).get_logged_model(versions[0].source.removeprefix("models:/"))
     assert foreign.load("models:/sttn@champion") is not None
 
 
 def test_what_was_copied_stays_for_its_copies(store, versions, capsys):
     """MLflow copies no files; of a copy there may be a copy."""
-    known = tracking.client(store)
+    known = connection.client(store)
     known.copy_model_version(versions[0].uri, "production")
     known.copy_model_version("models:/production/1", "archive")
     known.create_registered_model("again")
@@ -87,7 +88,7 @@ def test_where_all_are_young_nothing_goes(store, versions):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--keep", "0"], "--keep is 0: give at least 1"),
+        (["--keep", "0"], "--keep is 0: give 1 to 1,000,000"),
         (
             ["--model", "stn"],
             "models:/stn is not in the registry: no model 'stn' (did you",

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.door import UserError
-from mlops import model, names, registry, tracking
+from data_pipeline.cli.command import UserError
+from mlops.tracking import connection, loaded_model, names, registry
 from tests.mlops import foreign
 
 
@@ -12,7 +12,7 @@ def _no_pickle(monkeypatch):
 
 
 def _versions(uri):
-    return tracking.client(uri).search_model_versions(f"name = '{names.MODEL}'")
+    return connection.client(uri).search_model_versions(f"name = '{names.MODEL}'")
 
 
 def test_a_version_is_registered_once_for_a_run_and_a_number_of_clips(store, tmp_path):
@@ -42,7 +42,7 @@ def test_a_registered_version_loads_by_alias_without_the_folder_it_came_from(sto
     assert filled.dtype == np.uint8
     assert np.unique(filled[:, :4]).tolist() == [128]
     assert np.unique(filled[:, 4:]).tolist() == [0]
-    assert model.trained_size(store, version) == (32, 16)
+    assert loaded_model.trained_size(store, version) == (32, 16)
 
 
 def test_files_go_beside_the_database_and_nowhere_else(store, tmp_path):

@@ -3,16 +3,23 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mlops import lineage, names, pictures, registry, report, tracking
+from mlops import lineage, promote, report
+from mlops.config import Rule
+from mlops.evaluation import results
+from mlops.media import pictures
+from mlops.promotion.lineage import lineage_of
+from mlops.reporting import comparisons
+from mlops.tracking import connection, names, registry
 from tests.mlops import foreign
 
-GOOD = {"candidate": 15.0, "trivial_frame_mean": 12.0, "trivial_ring_mean": 13.0}
+GOOD = {"candidate": 15.0, **foreign.CLASSICAL}
 VOID = {"meta", "img", "br", "path", "use"}
 
 
@@ -54,14 +61,14 @@ def version(store, tmp_path):
     masks = np.zeros((6, 32, 48), np.uint8)
     masks[:, 8:20, 10:30] = 1
     files = {
-        "candidate-000.png": pictures.strip(clip, masks, clip // 2),
-        "candidate-000.mp4": pictures.clip(clip, masks, clip // 2),
+        "candidate-000.png": pictures.strip(clip, masks, clip // 3, clip // 2),
+        "candidate-000.mp4": pictures.clip(clip, masks, clip // 3, clip // 2),
         "candidate-001.png": b"a picture",
         "candidate-001.mp4": b"a film",
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-        tracking.client(store).log_artifact(run_id, str(tmp_path / name), names.DRAWINGS)
+        connection.client(store).log_artifact(run_id, str(tmp_path / name), names.DRAWINGS)
     return registry.resolve(store, found.uri)
 
 
@@ -79,21 +86,122 @@ def test_a_page_tells_the_whole_story(store, version, tmp_path, capsys):
     page = _page(store, tmp_path / "page.html", "--json")
     out = capsys.readouterr().out.splitlines()
     assert json.loads(out[-1])["model"] == "models:/sttn/1"
-    assert lineage.lineage_of(store, version).line() in out
+    assert lineage_of(store, version).line() in out
     for said in (
         "sttn version 1",
         "champion",
-        "15.50 dB",
-        "+2.00 dB against the better of two trivial fills",
-        "Trivial: mean of a ring round the hole",
+        "+1.00 dB against the best classical fill",
+        "Mean of a ring round the hole",
+        "The mean colour of the known pixels up to 10 pixels from the hole.",
+        "Every clip: above its own best classical fill on 2 of 2",
+        "video-0, frames 0 to 3, moving hole 15.00 Propagation 14.00 +1.00",
         "Reconstruction loss",
         "/lake/tiny/v1",
-        lineage.lineage_of(store, version).line(),
+        lineage_of(store, version).line(),
     ):
         assert said in page.words, said
     assert f"data:image/png;base64,{base64.b64encode(b'a picture').decode()}" in page.links
     assert f"data:video/mp4;base64,{base64.b64encode(b'a film').decode()}" in page.links
-    assert "Among the best: 16.00 dB in the hole. Video video-1, frames 0 to 3" in page.words
+    assert (
+        "Among the best: 16.00 dB in the hole, +1.00 dB against Propagation, the best classical "
+        "fill of this clip. Video video-1, frames 0 to 3"
+    ) in page.words
+    assert "input hole best classical fill result truth" in page.words
+
+
+@pytest.mark.parametrize(
+    ("levels", "first"),
+    [
+        (
+            GOOD,
+            "It beats the best classical fill, Propagation , by 1.00 dB inside the hole "
+            "( 15.50 dB against 14.50 dB on held-out videos).",
+        ),
+        (
+            {**GOOD, "candidate": 13.9},
+            "It does not beat the best classical fill, Propagation , but lies 0.10 dB below it",
+        ),
+        (
+            {**GOOD, "candidate": 15.0, "trivial_ring_mean": 16.0},
+            "It does not beat the best classical fill, Mean of a ring round the hole , but lies "
+            "1.00 dB below it inside the hole ( 15.50 dB against 16.50 dB on",
+        ),
+        (
+            {"candidate": 15.0, **foreign.TRIVIAL},
+            "Whether it beats the best classical fill is not known: its evaluation lacks them, "
+            "evaluate it again.",
+        ),
+    ],
+)
+def test_the_first_sentence_says_whether_it_beats_the_best_classical_fill(
+    store, tmp_path, levels, first
+):
+    found = foreign.register(store, tmp_path / "model")
+    foreign.record_evaluation(store, found, tmp_path / "results", **levels)
+    page = _page(store, tmp_path / "page.html")
+    assert f"evaluated, not decided {first}" in page.words
+
+
+def test_a_gain_that_is_not_sure_is_not_called_one(store, version):
+    """Better by 3 dB on one video and worse by 1 dB on the other."""
+    found = results.read(store, version.tags[names.EVALUATION_RUN])
+    gains = {"video-0": 2.0, "video-1": -2.0}  # beside the 1 dB that it has on each
+    scores = [
+        replace(one, hole_psnr_db=one.hole_psnr_db + gains[one.video])
+        if one.subject == names.SUBJECT_CANDIDATE
+        else one
+        for one in found.scores
+    ]
+    said = comparisons.verdict(replace(found, scores=tuple(scores)), Rule())
+    assert said == (
+        "It does not surely beat the best classical fill, <b>Propagation</b>, though it lies "
+        "<b>1.00 dB</b> above it inside the hole (<b>15.50 dB</b> against 14.50 dB on held-out "
+        "videos): the worst is video-1 with -1.000 dB."
+    )
+
+
+def test_bounds_are_by_the_rule_of_the_decision(store, tmp_path):
+    found = foreign.register(store, tmp_path / "model")
+    foreign.record_evaluation(store, found, tmp_path / "results", **GOOD)
+    page = _page(store, tmp_path / "before.html")
+    assert "each with 95.0% confidence (paired bootstrap over videos)" in page.words
+    promoting = ["--tracking-uri", store, "--model", found.uri]
+    assert promote.main([*promoting, "--confidence", "0.8", "--margin-db", "0.2"]) == 0
+    page = _page(store, tmp_path / "after.html")
+    assert "each with 80.0% confidence (paired bootstrap over videos)" in page.words
+
+
+def test_videos_of_the_training_split_are_not_called_held_out(store, tmp_path):
+    found = foreign.register(store, tmp_path / "model")
+    levels = {"split": "train", **GOOD}
+    foreign.record_evaluation(store, found, tmp_path / "results", **levels)
+    page = _page(store, tmp_path / "page.html")
+    assert "14.50 dB on videos that it was trained on)" in page.words
+    assert "dB on held-out videos" not in page.words
+
+
+def test_a_page_about_an_evaluation_without_classical_fills_shows_what_there_is(store, tmp_path):
+    found = foreign.register(store, tmp_path / "model")
+    levels = {"candidate": 15.0, **foreign.TRIVIAL}
+    run_id = foreign.record_evaluation(store, found, tmp_path / "results", **levels)
+    (tmp_path / "candidate-000.png").write_bytes(b"of four rows")
+    connection.client(store).log_artifact(
+        run_id, str(tmp_path / "candidate-000.png"), names.DRAWINGS
+    )
+    words = _page(store, tmp_path / "page.html").words
+    assert "+2.00 dB against the better mean fill (no other was scored)" in words
+    assert "input hole result truth" in words
+    assert "Against the best classical fill" not in words
+
+
+def test_weak_floors_are_named_on_the_page(store, version, tmp_path):
+    command = ["--tracking-uri", store, "--model", version.uri, "--floors", "trivial"]
+    assert promote.main(command) == 0
+    words = _page(store, tmp_path / "page.html").words
+    assert "champion by weak floors" in words
+    weak = "judged by weak floors only: mean fills; not by the best classical fill"
+    assert words.count(weak) == 4  # beginning, decision, lineage as steps and as a line
+    assert "weak floors only: mean fills" in words.split("All decisions")[1]
 
 
 def test_without_a_champion_it_is_about_the_candidate(store, version, tmp_path):
@@ -140,7 +248,8 @@ def test_lineage_is_one_line_from_model_to_evaluation(store, version, capsys):
     evaluation = version.tags[names.EVALUATION_RUN]
     assert line == (
         f"models:/sttn/1 -> run tiny ({version.run_id[:12]}, 12 clips) -> data {'d' * 12} -> "
-        f"commit {'c' * 12} -> config {'e' * 12} -> image unknown -> evaluation {evaluation[:12]}"
+        f"commit {'c' * 12} -> config {'e' * 12} -> image unknown -> evaluation {evaluation[:12]} "
+        "-> decision none yet"
     )
     assert json.loads(facts)["data_digest"] == "d" * 64
     assert lineage.main(["models:/sttn@champion", "--tracking-uri", store]) == 2
@@ -181,7 +290,7 @@ def test_the_page_renders_in_a_browser(store, version, tmp_path, width):
     folder = tmp_path / "candidate-000.png"
     run_id = registry.resolve(store, champion.uri).tags[names.EVALUATION_RUN]
     for file in (folder, folder.with_suffix(".mp4")):
-        tracking.client(store).log_artifact(run_id, str(file), names.DRAWINGS)
+        connection.client(store).log_artifact(run_id, str(file), names.DRAWINGS)
     out = tmp_path / "page.html"
     _page(store, out, champion.uri)
     looked = tmp_path / "looked.html"
@@ -200,10 +309,12 @@ def test_the_page_renders_in_a_browser(store, version, tmp_path, width):
     seen = json.loads(title[1])
     assert not seen["wide"]  # nothing is cut off at the side
     assert seen["pictures"] == [48 * 4]
-    assert [one[:2] for one in seen["videos"]] == [[48 * 3, 32]]
+    assert [one[:2] for one in seen["videos"]] == [[48 * 4, 32]]
     assert seen["videos"][0][2] == pytest.approx(6 / 8, abs=0.05)
     assert len(seen["drawings"]) >= 3
     assert min(seen["drawings"]) > 100
-    assert seen["headings"][:3] == ["Scores", "Against the champion", "Worst and best"]
+    assert seen["headings"][:4] == [
+        "Scores", "Against the best classical fill", "Against the champion", "Worst and best",
+    ]  # fmt: skip
     with Image.open(tmp_path / "page.png") as shot:
         assert np.asarray(shot.convert("L")).std() > 5  # not blank

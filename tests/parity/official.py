@@ -26,6 +26,12 @@ def our_name(official):
     return f"{layer}.{_OURS.get(last, last)}"
 
 
+def to_official(network, tensors):
+    """Our state dictionary of a network under the official names."""
+    names = {our_name(official): official for official in shapes(network)}
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
 def weights(network, dtype):
     """The official state dictionary that the formula gives."""
     weight = {"generator": formula.generator_weight, "discriminator": formula.discriminator_weight}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_pipeline.door import UserError
-from mlops import flow, i3d, metrics
+from data_pipeline.cli.command import UserError
+from mlops.evaluation import flow, i3d, metrics
 from tests.parity import formula
 
 HERE = Path(__file__).parent
@@ -52,7 +52,7 @@ def test_weights_come_from_either_kind_of_file_and_nothing_else(weights, tmp_pat
     read, sha256 = i3d.load(tmp_path / "i3d.pt")
     assert read.keys() == weights.keys()
     assert i3d.load(tmp_path / "i3d.pt", sha256)[1] == sha256
-    with pytest.raises(UserError, match=f"have sha256 {sha256}, {'0' * 64} was asked for"):
+    with pytest.raises(UserError, match=f"have sha256 {sha256}, --i3d-sha256 is {'0' * 64}"):
         i3d.load(tmp_path / "i3d.pt", "0" * 64)
     short = {key: value for key, value in weights.items() if not key.startswith("Mixed_5c.b3b")}
     torch.save(short, tmp_path / "short.pt")

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from mlops import names
+from mlops.tracking import names
 from tests.parity.official import clip, discriminator, generator, our_name
-from training.adversary import Adversary
-from training.batch import Batch
+from training.config.train_config import LossConfig, OptimiserConfig, TrainConfig
+from training.learn.adversary import Adversary
+from training.learn.batch import Batch
+
+pytestmark = pytest.mark.waits
 
 HERE = Path(__file__).parent
 NETWORKS = {"D": "discriminator", "G": "generator"}
@@ -83,18 +86,14 @@ def official(precision):
 @pytest.fixture(scope="module")
 def adversary(precision):
     dtype = PRECISIONS[precision].dtype
-    return Adversary(
-        generator(dtype=dtype),
-        discriminator(dtype=dtype),
-        loss_weights=(1.0, 1.0, ADVERSARIAL),
-        learning_rates=(1e-4, 1e-4),
-        betas=(0.0, 0.99),
-        decay_every_clips=0,
-        decays=0,
-        ema_half_life_clips=10,
+    config = TrainConfig(
+        clips=1,
         batch_clips=1,
-        micro_batch_clips=1,
+        workers=1,
+        loss=LossConfig(adversarial=ADVERSARIAL),
+        optimiser=OptimiserConfig(decay_every_clips=0, ema_half_life_clips=10),
     )
+    return Adversary(generator(dtype=dtype), discriminator(dtype=dtype), config)
 
 
 @pytest.fixture(scope="module")

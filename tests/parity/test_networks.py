@@ -11,6 +11,8 @@ from tests.parity import formula
 from tests.parity.official import NUMBERS, clip, discriminator, generator, shapes
 from training.model.discriminator import power_iteration
 
+pytestmark = pytest.mark.waits
+
 HERE = Path(__file__).parent
 CLIPS = {"A5": [("sttn/clipA", 5)], "A2": [("sttn/clipA", 2)],
          "B2x3": [("sttn/clipB0", 3), ("sttn/clipB1", 3)]}  # fmt: skip

@@ -32,7 +32,7 @@ class Told(torch.nn.Module):
     A frame's number is in its first pixel; a window is known by the order of windows.
     """
 
-    channels, grids, patch_sizes = 1, (1,), ()
+    channels, grids, patch_sizes, fill = 1, (1,), (), "none"
 
     def __init__(self, stride):
         super().__init__()

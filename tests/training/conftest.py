@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data_pipeline.session import ray_session
+from data_pipeline.cli.ray_session import ray_session
 from tests.tiny import shard_tiny, write_videos
 
 
@@ -15,14 +15,20 @@ def one_thread():
 
 
 @pytest.fixture(scope="package")
-def data_sets(tmp_path_factory):
+def data_sets(once):
     """URIs of tiny data sets that no test changes; 100 pixels fit no patch grids."""
-    folder = tmp_path_factory.mktemp("lake")
-    videos = write_videos(folder / "videos", (12, 20, 9))
     kinds = {
         "fitting": {},
         "100 wide": {"width": 100},
         "shortest held out": {"held_out": ("video-2",)},
+        "nothing held out": {"held_out": ()},
     }
-    with ray_session(2):
-        return {kind: shard_tiny(folder / kind, videos, **how).uri for kind, how in kinds.items()}
+
+    def make(folder):
+        videos = write_videos(folder / "videos", (12, 20, 9))
+        with ray_session(2):
+            for kind, how in kinds.items():
+                shard_tiny(folder / kind, videos, **how)
+
+    folder = once("training-lake", make)
+    return {kind: str(folder / kind) for kind in kinds}

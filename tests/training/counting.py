@@ -7,8 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from training.batch import Batch
-from training.networks import build_adversary
+from training.learn.batch import Batch
+from training.learn.networks import build_adversary
 
 _KINDS = {
     "c10d::_allgather_base_": "all-gather",
@@ -70,8 +70,9 @@ def second_iteration(config, clips, size, world=1):
     random = torch.Generator().manual_seed(0)
     shape = clips, config.clip_frames
     frames = torch.rand(*shape, 3, *size, generator=random) * 2 - 1
-    holes = torch.rand(*shape, 1, *size, generator=random) < 0.5
-    batch = Batch(frames, holes.float(), torch.ones(clips))
+    holes = (torch.rand(*shape, 1, *size, generator=random) < 0.5).float()
+    filled = () if config.generator.fill == "none" else (frames, 1 - holes.expand(*shape, 2, *size))
+    batch = Batch(frames, holes, torch.ones(clips), *filled)
     adversary.learn(batch, 0)
     networks = adversary.generator, adversary.discriminator
     gradients = [one.grad for network in networks for one in network.parameters()]

@@ -27,6 +27,20 @@ def complaint(model, frames, masks, params=None):
     return ["nothing", ""]
 
 
+def streaming(params):
+    """What a stream with such parameters raises."""
+    try:
+        next(inner.stream(zip(frames, masks, strict=True), params))
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return ["nothing", ""]
+
+
+def standing(_number, first, _second):
+    """Flow of a video that stands still."""
+    return (np.zeros((*first.shape[:2], 2), np.float32),) * 2
+
+
 with np.load(GIVEN) as file:
     given = {"frames": file["frames"], "masks": file["masks"]}
 model = mlflow.pyfunc.load_model(FOLDER)
@@ -40,6 +54,10 @@ np.savez(
     another_size=model.predict({"frames": frames[:, :, :-4], "masks": masks[:, :, :-4]}),
     in_bfloat16=model.predict(given, {"bfloat16": True}),
     cropped=model.predict(given, {"crop_width": 12, "crop_height": 8}),
+    propagated=model.predict(given, {"propagate": True}),
+    by_other_flow=np.stack(
+        list(inner.stream(zip(frames, masks, strict=True), {"propagate": True}, flow=standing))
+    ),
     streamed=np.stack(list(inner.stream(zip(frames, masks, strict=True)))),
 )
 said = {
@@ -53,6 +71,17 @@ said = {
     "masks of another size": complaint(model, frames, masks[:, :, :-4]),
     "other type": complaint(model, frames.astype(np.float32), masks),
     "gaps": complaint(model, frames, masks, {"stride": 40}),
+    "no such parameter": streaming({"crop_widht": 8}),
+    "no parameter at all": streaming({"zoom": 8}),
+    "a word for a switch": streaming({"bfloat16": "False"}),
+    "a number for a switch": streaming({"propagate": 1}),
+    "no value for a switch": streaming({"reference": None}),
+    "a word for a number": streaming({"reach": "5"}),
+    "a broken number": streaming({"stride": 2.5}),
+    "a switch for a number": streaming({"stride": True}),
+    "not a number": streaming({"crop_width": float("nan"), "crop_height": 8}),
+    "below its least": streaming({"stride": 0}),
+    "numbers of numpy": streaming({"stride": np.int64(5), "bfloat16": np.bool_(False)}),
     "foreign": sorted({name.split(".")[0] for name in sys.modules} & {"training", "mlops", "ray"}),
 }
 sys.stdout.write(json.dumps(said) + "\n")

@@ -5,8 +5,9 @@ B clips, T frames, 16x16 pixels (a 4x4 feature map, cut whole and in quarters).
 
 import torch
 
-from training.adversary import Adversary
-from training.batch import Batch
+from training.config.train_config import LossConfig, OptimiserConfig, TrainConfig
+from training.learn.adversary import Adversary
+from training.learn.batch import Batch
 from training.model.discriminator import Discriminator, initialise_vectors
 from training.model.generator import Generator, initialise
 
@@ -18,9 +19,13 @@ RATES = (1e-4, 1e-4)
 STD = 0.3  # of the weights: outputs then differ visibly from grey and from each other
 
 
-def small_generator(seed=0, *, masked_attention=False, blocks=2):
-    generator = Generator(8, blocks, GRIDS, masked_attention)
-    initialise(generator, STD, torch.Generator().manual_seed(seed))
+def small_generator(seed=0, *, masked_attention=False, blocks=2, fill="none", begun=False):
+    """With a fill it corrects nothing yet, unless it is one that has `begun` to learn."""
+    generator = Generator(8, blocks, GRIDS, masked_attention, fill=fill)
+    random = torch.Generator().manual_seed(seed)
+    initialise(generator, STD, random)
+    if begun:
+        initialise(generator.decoder, STD, random)
     return generator
 
 
@@ -43,33 +48,42 @@ def small_adversary(
     dtype=torch.float64,
     autocast=None,
     spread=lambda _generator, _discriminator: None,
+    fill="none",
 ):
     """`spread` may shard the networks before the optimisers see them."""
-    generator, discriminator = small_generator().to(dtype), small_discriminator().to(dtype)
+    generator = small_generator(fill=fill, begun=fill != "none").to(dtype)
+    discriminator = small_discriminator().to(dtype)
     spread(generator, discriminator)
-    return Adversary(
-        generator,
-        discriminator,
-        loss_weights=(1.0, 1.0, 0.01),
-        learning_rates=learning_rates,
-        betas=(0.0, 0.99),
-        decay_every_clips=decay_every_clips,
-        decays=1,
-        ema_half_life_clips=ema_half_life_clips,
-        local_counts=local_counts,
+    config = TrainConfig(
+        clips=batch_clips,
         batch_clips=batch_clips,
         micro_batch_clips=micro_batch_clips,
-        autocast=autocast,
+        workers=1,
+        loss=LossConfig(normalisation="local" if local_counts else "global"),
+        optimiser=OptimiserConfig(
+            generator_learning_rate=learning_rates[0],
+            discriminator_learning_rate=learning_rates[1],
+            decay_every_clips=decay_every_clips,
+            decays=1,
+            ema_half_life_clips=ema_half_life_clips,
+        ),
     )
+    return Adversary(generator, discriminator, config, autocast)
 
 
-def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE):
-    """The holes of each clip have another share of the pixels."""
+def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE, fill="none"):
+    """The holes of each clip have another share of the pixels; of a fill about half is sure."""
     random = torch.Generator().manual_seed(seed)
     pixels = torch.rand(clips, frames, 3, side, side, generator=random, dtype=dtype)
     share = torch.linspace(0.2, 0.7, clips, dtype=dtype).reshape(-1, 1, 1, 1, 1)
     noise = torch.rand(clips, frames, 1, side, side, generator=random, dtype=dtype)
-    return Batch(pixels * 2 - 1, (noise < share).to(dtype), torch.ones(clips, dtype=dtype))
+    truth, masks, weights = pixels * 2 - 1, (noise < share).to(dtype), torch.ones(clips).to(dtype)
+    if fill == "none":
+        return Batch(truth, masks, weights)
+    found = torch.rand(truth.shape, generator=random, dtype=dtype) * 2 - 1
+    belief = torch.rand(clips, frames, 2, side, side, generator=random, dtype=dtype)
+    filled = truth * (1 - masks) + found * masks
+    return Batch(truth, masks, weights, filled, 1 - masks + belief * masks)
 
 
 def copies(tensors):

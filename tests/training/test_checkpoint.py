@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from data_pipeline import lake
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
+from data_pipeline.storage import lake
 from tests.loopback import bucket_on_s3
-from training import checkpoint
-from training.checkpoint import weights_sha256
+from training.checkpoints import checkpoint
+from training.checkpoints.checkpoint import weights_sha256
 
 STATE = {"config": {"name": "sttn"}, "run_id": "abc"}
 
@@ -220,6 +220,44 @@ def test_pruning_keeps_the_newest(tmp_path):
     assert_same(loaded(checkpoint.newest(str(tmp_path))[0]), tensors(1000))
     checkpoint.prune(str(tmp_path), 2)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == left
+
+
+# What people and programs leave beside checkpoints, made of the newest one.
+FOREIGN = {
+    "clips-000000008.bak": shutil.copytree,
+    "clips-000000008 (copy)": shutil.copytree,
+    "clips-8": shutil.copytree,
+    "clips-0000000008": shutil.copytree,
+    "clips-+00000008": shutil.copytree,
+    "clips-00000000٨": shutil.copytree,
+    "clips-": shutil.copytree,
+    "clips-99999999": shutil.copytree,
+    "clips-000000099": shutil.copytree,  # named as one, and of other clips
+    "clips-000000098": lambda _, to: to.write_bytes(b"a file"),
+    "old": lambda made, to: shutil.copytree(made, to / "clips-000000008"),
+    ".DS_Store": lambda _, to: to.write_bytes(b"a file"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_only_looks_like_a_checkpoint_is_left_alone(tmp_path, name):
+    for clips in (4, 8):
+        made = save(tmp_path, clips)
+    foreign = made.with_name(name)
+    FOREIGN[name](made, foreign)
+    found, passed_over = checkpoint.newest(str(tmp_path))
+    assert found.uri == str(made)
+    assert [str(foreign) in line for line in passed_over] == [True] * name.startswith("clips-")
+    save(tmp_path, 12)  # as the same command goes on, and tidies up
+    checkpoint.prune(str(tmp_path), 1)
+    assert {path.name for path in made.parent.iterdir()} == {name, "clips-000000012"}
+    assert foreign.is_file() or list(foreign.rglob("manifest.json"))
+
+
+def test_a_billion_clips_are_more_than_a_million(tmp_path):
+    for clips in (999_999_999, 1_000_000_000):
+        save(tmp_path, clips)
+    assert checkpoint.newest(str(tmp_path))[0].clips == 1_000_000_000
 
 
 def test_pruning_leaves_alone_what_is_being_written(tmp_path):

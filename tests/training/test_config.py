@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.door import UserError
-from training import config as module
-from training.config import (
+import training
+from data_pipeline.cli.command import UserError
+from training.config import train_config as module
+from training.config.presets import DEFAULT, PRESETS
+from training.config.serialisation import config_digest, from_json, to_json
+from training.config.train_config import (
     DiscriminatorConfig,
     GeneratorConfig,
     OptimiserConfig,
     TrainConfig,
+    references_of,
     resolve,
 )
-from training.config_json import config_digest, from_json, to_json
-from training.presets import DEFAULT, PRESETS
 
 ENVIRONMENT = {
     "STTN_DATA": "s3://lake/curated/a/v1",
@@ -24,11 +26,14 @@ ENVIRONMENT = {
 }
 
 # Every field, with another value than the default's that goes with all the others' defaults.
-LEARNT = {
+TRAINED = {
     "seed": 1,
     "init": "models:/sttn@champion",
     "batch_clips": 16,
     "clip_frames": 6,
+    "clip_references": 2,
+    "clip_reach": 5,
+    "flows": "s3://lake/flows",
     "window_shards": 9,
     "precision": "bfloat16",
     "generator.channels": 128,
@@ -36,6 +41,7 @@ LEARNT = {
     "generator.grids": (1, 2),
     "generator.patch_sizes": ((4, 4), (2, 2)),
     "generator.masked_attention": True,
+    "generator.fill": "diffuse",
     "discriminator.channels": 32,
     "discriminator.clips_apart": False,
     "loss.hole": 2.0,
@@ -62,7 +68,7 @@ OPERATIONAL = {
     "micro_batch_clips": 2,
     "min_workers": 1,
     "sharding": "ddp",
-    "recompute_blocks": True,
+    "activation_checkpointing": True,
     "compile_blocks": True,
     "prefetch_clips": 17,
     "log_every_clips": 1,
@@ -74,8 +80,8 @@ OPERATIONAL = {
     "register_every_clips": 100,
     "require_tracking": True,
     "allow_new_data": True,
-    "worker_failures": 0,
-    "hang_after_s": 60,
+    "max_restarts": 0,
+    "watchdog_timeout_s": 60,
     "profile_iterations": 1,
 }
 
@@ -114,14 +120,17 @@ def test_the_default_preset_is_the_papers():
 
 
 def test_this_file_knows_every_field():
-    assert sorted(names_of(TrainConfig())) == sorted([*LEARNT, *OPERATIONAL])
+    assert sorted(names_of(TrainConfig())) == sorted([*TRAINED, *OPERATIONAL])
 
 
-@pytest.mark.parametrize("name", LEARNT)
-def test_the_digest_changes_with_a_learnt_field(name):
-    other = changed(TrainConfig(), name, LEARNT[name])
-    assert other != TrainConfig()
-    assert config_digest(other) != config_digest(TrainConfig())
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_digest_changes_with_a_trained_field(name):
+    default = TrainConfig()
+    if name == "flows":  # is for propagation only
+        default = changed(default, "generator.fill", "propagate")
+    other = changed(default, name, TRAINED[name])
+    assert other != default
+    assert config_digest(other) != config_digest(default)
     assert config_digest(from_json(json.loads(json.dumps(to_json(other))))) == config_digest(other)
 
 
@@ -141,16 +150,18 @@ def config_classes():
 
 
 @pytest.mark.parametrize("kind", config_classes())
-def test_every_field_is_marked_learnt_or_operational(kind):
+def test_every_field_is_marked_trained_or_operational(kind):
     assert kind.__dataclass_params__.frozen
     for field in dataclasses.fields(kind):
         nested = dataclasses.is_dataclass(field.type)
-        assert nested or isinstance(field.metadata.get("learnt"), bool), field.name
+        assert nested or isinstance(field.metadata.get("trained"), bool), field.name
 
 
-@pytest.mark.parametrize("file", ["config.py", "invocation.py", "export.py", "import_weights.py"])
+@pytest.mark.parametrize(
+    "file", ["config/train_config.py", "config/invocation.py", "export.py", "import_weights.py"]
+)
 def test_every_field_has_a_line_that_says_what_it_is(file):
-    tree = ast.parse((Path(module.__file__).parent / file).read_text())
+    tree = ast.parse((Path(training.__file__).parent / file).read_text())
     fields = 0
     for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         for field, after in zip(kind.body, [*kind.body[1:], None], strict=True):
@@ -170,14 +181,22 @@ def test_every_field_has_a_line_that_says_what_it_is(file):
         ({"clips": 13, "batch_clips": 4, "workers": 4}, "use 16 or 12"),
         ({"clips": 3, "batch_clips": 4, "workers": 4}, "use 4"),
         ({"workers": 9}, "use --workers 8 or fewer"),
-        ({"clips": 0}, "--clips is 0; it must be at least 1"),
+        ({"clips": 0}, "--clips is 0: give 1 to 1,000,000,000,000"),
         ({"micro_batch_clips": 0}, "--micro-batch-clips is 0"),
         ({"checkpoint_every_clips": 0}, "--checkpoint-every-clips is 0"),
         ({"name": "a/b"}, "--name is 'a/b'"),
         ({"name": ""}, "--name is ''"),
-        ({"worker_failures": -1}, "--worker-failures is -1"),
+        ({"max_restarts": -1}, "--max-restarts is -1"),
         ({"min_workers": -1}, "--min-workers is -1"),
         ({"min_workers": 3, "workers": 2}, "--min-workers 3 is more than --workers 2"),
+        ({"clip_reach": 0}, "--clip-reach is 0: give 1 to 1,000"),
+        ({"clip_references": -1}, "--clip-references is -1: give 0 to 1,000"),
+        (
+            {"clip_references": 5},
+            "--clip-references 5 of --clip-frames 5 leaves no neighbours: use at most 4",
+        ),
+        ({"flows": "/flows"}, "generator.fill is none: leave it out, or use --generator.fill prop"),
+        ({"flows": "/flows", "generator": GeneratorConfig(fill="diffuse")}, "--flows is for propa"),
     ],
 )
 def test_numbers_that_do_not_go_together_are_refused_with_the_cure(changes, words):
@@ -238,6 +257,29 @@ def test_the_command_line_wins_over_the_environment_and_paths_become_absolute(
     assert resolved.data == str(tmp_path / "lake/v1")
     assert resolved.storage == "/runs"
     assert resolved.tracking_uri == ENVIRONMENT["MLFLOW_TRACKING_URI"]
+
+
+def test_a_folder_of_flow_becomes_absolute_and_a_uri_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = GeneratorConfig(fill="propagate")
+    for given, wanted in (("flows", f"{tmp_path}/flows"), ("s3://a/b", "s3://a/b"), (None, None)):
+        config = TrainConfig(flows=given, generator=generator, storage="/runs")
+        assert resolve(config, ENVIRONMENT).flows == wanted
+
+
+@pytest.mark.parametrize(
+    ("fill", "given", "wanted"),
+    [
+        ("none", 0, None),  # the official clips
+        ("none", 2, 2),
+        ("diffuse", 0, None),
+        ("propagate", 0, 0),  # whose frames must follow each other
+        ("propagate", 2, 2),
+    ],
+)
+def test_clips_for_propagation_have_neighbours(fill, given, wanted):
+    config = TrainConfig(clip_references=given, generator=GeneratorConfig(fill=fill))
+    assert references_of(config) == wanted
 
 
 def test_what_is_named_nowhere_is_asked_for_with_flag_and_variable():

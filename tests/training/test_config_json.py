@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from data_pipeline.door import UserError
-from training import config_json
-from training.config import OptimiserConfig, TrainConfig
-from training.config_json import config_digest, from_json, to_json
+from data_pipeline.cli.command import UserError
+from training.config import serialisation
+from training.config.serialisation import config_digest, from_json, to_json
+from training.config.train_config import OptimiserConfig, TrainConfig
 
 
 def refusal(document):
@@ -31,7 +31,7 @@ def without(name):
         (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
         (without("seed"), "config lacks seed"),
         (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
-        (document(schema=99), "schema 99; this version reads schemas 1 to 4"),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 6"),
         (without("schema"), "schema None"),
         (document(clips="800"), "config.clips is '800' (str)"),
         (document(clips=800.0), "config.clips is 800.0 (float)"),
@@ -39,6 +39,10 @@ def without(name):
         (document(name=None), "config.name is None (NoneType)"),
         (document(device="tpu"), "config.device is 'tpu'; it must be one of"),
         (document(loss=1), "config.loss is 1 (int)"),
+        (
+            document(generator={**document()["generator"], "fill": "telea"}),
+            "config.generator.fill is 'telea'; it must be one of",
+        ),
         (document(loss=None), "config.loss is None"),
     ],
 )
@@ -48,7 +52,7 @@ def test_json_that_no_run_wrote_is_refused(broken, words):
 
 def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     old = document(schema=1)
-    for since in config_json._OPERATIONAL_SINCE.values():
+    for since in serialisation._OPERATIONAL_SINCE.values():
         for name in since:
             del old[name]
     for name in ("init", "precision"):
@@ -60,6 +64,18 @@ def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     ):
         old[group] = {key: value for key, value in old[group].items() if key != name}
     assert from_json(old) == TrainConfig()
+
+
+def test_a_config_from_before_there_were_fills_has_none():
+    old = document(schema=4)
+    del old["clip_references"], old["flows"]
+    old["generator"] = {
+        name: value for name, value in old["generator"].items() if not name.startswith("fill")
+    }
+    assert from_json(old) == TrainConfig()
+    assert TrainConfig().generator.fill == "none"
+    # No newer one may lack them.
+    assert "config lacks clip_references, flows" in refusal({**old, "schema": 5})
 
 
 @pytest.mark.parametrize(

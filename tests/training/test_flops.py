@@ -5,14 +5,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.training.small import FRAMES, SIDE, random_batch, small_adversary
-from training.flops import discriminator_flops, generator_flops, training_flops
 from training.model.discriminator import Discriminator
 from training.model.generator import Generator
+from training.planning.flops import discriminator_flops, generator_flops, training_flops
 
 SHAPES = [
     (Generator(channels=8, blocks=2, grids=(1, 2)), 3, 16, 24),
     (Generator(channels=24, blocks=1, grids=(1, 2, 4)), 1, 32, 32),
     (Generator(channels=8, blocks=3, patch_sizes=((3, 2), (1, 4))), 2, 16, 24),
+    (Generator(channels=8, blocks=2, grids=(1, 2), fill="propagate"), 3, 16, 24),
 ]
 
 
@@ -26,7 +27,8 @@ def counted(work):
 @torch.no_grad()
 def test_the_generator(generator, frames, height, width):
     clip = torch.zeros(1, frames, 3, height, width)
-    found = counted(lambda: generator(clip, clip[:, :, :1]))
+    belief = [] if generator.fill == "none" else [clip[:, :, :2]]
+    found = counted(lambda: generator(clip, clip[:, :, :1], *belief))
     assert found == generator_flops(generator, frames, height, width)
 
 
@@ -35,12 +37,13 @@ def test_the_generator(generator, frames, height, width):
 def test_the_discriminator(frames, height, width):
     discriminator = Discriminator(channels=4)
     found = counted(lambda: discriminator(torch.zeros(1, frames, 3, height, width)))
-    assert found == discriminator_flops(discriminator, frames, height, width)
+    assert found == sum(discriminator_flops(discriminator, frames, height, width))
 
 
-def test_a_whole_iteration():
-    adversary = small_adversary(micro_batch_clips=2, batch_clips=2)
-    batch = random_batch(0, clips=2)
+@pytest.mark.parametrize("fill", ["none", "propagate"])
+def test_a_whole_iteration(fill):
+    adversary = small_adversary(micro_batch_clips=2, batch_clips=2, fill=fill)
+    batch = random_batch(0, clips=2, fill=fill)
     networks = adversary.generator, adversary.discriminator
     found = counted(lambda: adversary.learn(batch, 0))
     assert found == 2 * training_flops(*networks, FRAMES, SIDE, SIDE)
@@ -55,5 +58,5 @@ def test_the_papers_network_costs_what_is_known_of_it(frames, wanted):
 
 def test_the_official_discriminator_costs_what_is_known_of_it():
     with torch.device("meta"):
-        found = discriminator_flops(Discriminator(), 5, 240, 432)
+        found = sum(discriminator_flops(Discriminator(), 5, 240, 432))
     assert found == pytest.approx(110.1e9, rel=1e-3)

@@ -1,15 +1,17 @@
 """The estimate of a worker's memory against what one process really holds; two: `test_plan.py`."""
 
+import contextlib
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
 from tests.training.counting import second_iteration
-from training import footprint
-from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
-from training.networks import build_adversary
+from training.config.train_config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from training.learn.networks import build_adversary
+from training.planning import footprint
 
 CPU = torch.device("cpu")
 SIZE = 96, 192
@@ -22,10 +24,10 @@ BASE = TrainConfig(
 )
 
 
-def changed(channels=64, blocks=4, **fields):
+def changed(channels=64, blocks=4, fill="none", **fields):
     """`channels` of the generator; the discriminator has a quarter."""
     shapes = {
-        "generator": GeneratorConfig(channels=channels, blocks=blocks),
+        "generator": GeneratorConfig(channels=channels, blocks=blocks, fill=fill),
         "discriminator": DiscriminatorConfig(channels=channels // 4),
     }
     return dataclasses.replace(BASE, **shapes, **fields)
@@ -38,14 +40,16 @@ def changed(channels=64, blocks=4, **fields):
         (changed(clip_frames=6), 1),
         (changed(blocks=2), 1),
         (changed(blocks=8), 1),
-        (changed(recompute_blocks=True), 1),
+        (changed(activation_checkpointing=True), 1),
         (changed(batch_clips=2, micro_batch_clips=2), 2),
         (changed(batch_clips=2), 2),
         (changed(channels=128), 1),
         (changed(channels=256, blocks=2), 1),
+        (changed(fill="propagate"), 1),
+        (changed(fill="propagate", batch_clips=2), 2),
         (changed(precision="bfloat16"), 1),
         (changed(precision="bfloat16", channels=128), 1),
-        (changed(precision="bfloat16", recompute_blocks=True), 1),
+        (changed(precision="bfloat16", activation_checkpointing=True), 1),
     ],
 )
 def test_the_estimate_is_near_what_is_held(run, clips):
@@ -67,4 +71,22 @@ def test_what_does_not_fit_is_refused_with_both_numbers_and_what_to_change(monke
     assert "1 clips at a time, each 300 frames of 192x96 pixels" in said
     assert "and 1.0 GiB are free on cpu" in said
     assert "--micro-batch-clips" in said
-    assert "--recompute-blocks" in said
+    assert "--activation-checkpointing" in said
+
+
+@pytest.mark.parametrize("others", [(2, 2), (1, 2, 2)])
+def test_of_unequal_nodes_the_memory_is_that_of_what_they_really_share(monkeypatch, others):
+    """Seen from a node of two workers; beside a node of one, nothing is shared."""
+    run = changed(sharding="hsdp", batch_clips=8)
+    adversary = build_adversary(run, CPU)
+    networks = adversary.generator, adversary.discriminator
+    monkeypatch.setattr(footprint.parallel, "world", lambda: len(others))
+    monkeypatch.setattr(footprint.parallel, "gathered", lambda _value: list(others))
+    share = -(-8 // len(others))
+    needed = footprint.footprint(
+        *networks, run, SIZE, clips=share, world=len(others), shards=math.gcd(*others)
+    )
+    for free, fits in ((2 * needed.iteration, True), (2 * needed.iteration - 1, False)):
+        monkeypatch.setattr(footprint, "free_bytes", lambda _device, free=free: free)
+        with contextlib.nullcontext() if fits else pytest.raises(UserError):
+            footprint.refuse_too_large(*networks, run, SIZE, CPU, 2)

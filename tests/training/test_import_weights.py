@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlops import registry
+from mlops.tracking import registry
 from tests.training.test_official import random_weights
 from training import import_weights
 

@@ -19,14 +19,16 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from data_pipeline.door import Refused
-from data_pipeline.reader import DataSet
-from data_pipeline.session import ray_session
-from mlops import names, tracking
-from training import checkpoint, launch, workers
-from training.checkpoint import checkpoint_uri
-from training.config_json import from_json
-from training.export import whole_networks
+from data_pipeline.cli.command import Refused
+from data_pipeline.cli.ray_session import ray_session
+from data_pipeline.read.reader import DataSet
+from data_pipeline.tracking import client_timeouts
+from mlops.tracking import names
+from training.checkpoints import checkpoint
+from training.checkpoints.checkpoint import checkpoint_uri
+from training.checkpoints.unsharded import whole_networks
+from training.config.serialisation import from_json
+from training.driver import launch, workers
 from training.run import main
 
 pytestmark = [pytest.mark.waits, pytest.mark.distributed]
@@ -164,7 +166,7 @@ def jobs(monkeypatch):
 
 def forget_patience(patch):
     """Take away what commands have set for MLflow's client, and what they will set."""
-    for variable in tracking._IMPATIENT:
+    for variable in client_timeouts.SHORT:
         patch.setenv(variable, "")
         patch.delenv(variable)
 
@@ -214,6 +216,7 @@ def test_the_same_command_again_registers_nothing_new(place, source):
     assert place.versions(SEEDED).keys() == before
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("source")
 def test_a_run_begins_with_the_weights_of_a_checkpoint(place):
     early = place.checkpoint(SEEDED, EVERY)  # not the newest
@@ -231,6 +234,7 @@ def test_a_run_begins_with_the_weights_of_a_checkpoint(place):
     assert equal(discriminator, place.weights(*ours, "discriminator"))
 
 
+@pytest.mark.faults
 def test_a_run_begins_with_the_generator_of_a_version(place, source):
     version = place.versions(SEEDED)[CLIPS].version
     place.client().set_registered_model_alias("sttn", names.CANDIDATE, version)
@@ -276,7 +280,7 @@ def test_weights_of_another_shape_are_refused_with_the_flag_to_give(place, sourc
     for init in (place.checkpoint(SEEDED, EVERY), source["model"]):
         said = place.train("wide", "--init", init, "--generator.channels", 32).complaint
         assert f"--init {init} has a generator of another shape" in said
-        assert "give --generator.channels" in said
+        assert "give --generator.channels, --generator.fill and the like" in said
     init = place.checkpoint(SEEDED, EVERY)
     said = place.train("wide", "--init", init, "--discriminator.channels", 8).complaint
     assert "give --discriminator.channels" in said
@@ -315,6 +319,7 @@ def test_a_damaged_checkpoint_is_nothing_to_begin_with(place, jobs, tmp_path):
     assert jobs == []
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("source")
 def test_another_data_set_is_refused_and_goes_on_when_allowed(place):
     digests = [DataSet.open(uri).digest for uri in (place.data, place.other_data)]
@@ -326,7 +331,7 @@ def test_another_data_set_is_refused_and_goes_on_when_allowed(place):
 
     said = place.train(*other, "--allow-new-data")
     assert said.result["clips"] == CLIPS + EVERY
-    assert f"goes on with another data set: {place.other_data}" in said.out
+    assert f"resumes with another data set: {place.other_data}" in said.out
     read = [
         checkpoint.opened(place.checkpoint(SEEDED, clips)).state()["data_digest"]
         for clips in (CLIPS, CLIPS + EVERY)
@@ -346,7 +351,7 @@ def test_whatever_else_would_be_learnt_is_shown(place, jobs):
         "--optimiser.betas", 0.5, 0.9, "--precision", "bfloat16",
     ).complaint  # fmt: skip
     assert said == (
-        "error: run 'learnt' was begun otherwise (generator.channels was 16, is 32; "
+        "error: run 'learnt' was begun with another config (generator.channels was 16, is 32; "
         "loss.hole was 1.0, is 2.0; optimiser.betas was [0.0, 0.99], is [0.5, 0.9]; "
         "precision was float32, is bfloat16; seed was 0, is 1): "
         "give the values it was begun with, or another --name\n"
@@ -404,6 +409,7 @@ def test_a_run_does_not_go_on_in_another_mlflow(place, jobs, tmp_path):
     assert jobs == []
 
 
+@pytest.mark.faults
 def test_storage_that_workers_do_not_see_is_refused_once(place, monkeypatch):
     start, starts = launch.run_workers, []
 
@@ -433,27 +439,30 @@ def test_a_checkpoint_that_goes_while_it_is_registered_is_said_and_tried_again(
     config = from_json(found.state()["config"])
     assert config.register_every_clips == EVERY
     registering = launch.Registering(config, str(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "complete", lambda _: pytest.fail("storage was listed"))
+        registering.look(EVERY - 1)
     copy = Path(checkpoint_uri(str(tmp_path), EVERY))
     shutil.copytree(found.uri, copy)
-    give_to_another_run(copy, place.client().create_run("0").info.run_id)
+    change_state(copy, run_id=place.client().create_run("0").info.run_id)  # not registered yet
     shards = list(copy.glob("*.safetensors"))
     before = len(place.client().search_model_versions("name = 'sttn'"))
     for shard in shards:
         shard.rename(tmp_path / shard.name)
-    registering.look()
+    registering.look(EVERY)
     assert f"checkpoint at {EVERY} clips was not registered: " in capsys.readouterr().out
     assert len(place.client().search_model_versions("name = 'sttn'")) == before
     for shard in shards:
         (tmp_path / shard.name).rename(shard)
-    registering.look()
+    registering.look(EVERY)
     assert f"{EVERY} clips: registered as models:/sttn/" in capsys.readouterr().out
     assert len(place.client().search_model_versions("name = 'sttn'")) == before + 1
 
 
-def give_to_another_run(folder, run_id):
-    """Change whose checkpoint it is, so that no version was registered of it."""
+def change_state(folder, **values):
+    """Change values beside the tensors of a checkpoint, and the hash of them."""
     state, manifest = folder / checkpoint.STATE, folder / checkpoint.MANIFEST
-    data = json.dumps({**json.loads(state.read_text()), "run_id": run_id}).encode()
+    data = json.dumps({**json.loads(state.read_text()), **values}).encode()
     state.write_bytes(data)
     document = json.loads(manifest.read_text())
     document["files"][state.name] = {

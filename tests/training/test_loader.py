@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.clips import ClipOrder, clip_order
-from data_pipeline.reader import DataSet, read_clip
-from training.batch import to_tensors
-from training.loader import Loader, share
+from data_pipeline.read.clips import ClipOrder, clip_order
+from data_pipeline.read.reader import DataSet, read_clip
+from training.learn.batch import to_tensors
+from training.learn.loader import Loader, share
 
 BATCH = 4
 CLIP_FRAMES = 3
@@ -180,9 +180,9 @@ def test_what_was_given_away_is_not_held(one_by_one, monkeypatch):
     read, alive = one_by_one._read, {}
 
     def watched(position):
-        frames, masks = read(position)
-        alive[position] = weakref.ref(frames)
-        return frames, masks
+        pixels = read(position)
+        alive[position] = weakref.ref(pixels.frames)
+        return pixels
 
     monkeypatch.setattr(one_by_one, "_read", watched)
     with one_by_one as loader:

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.training.small import random_batch
-from training import losses
-from training.batch import Batch
-from training.losses import Counts
+from training.learn import losses
+from training.learn.batch import Batch
+from training.learn.losses import Counts
 
 CLIPS = 5
 NAMES = ("hole", "valid", "real", "fake", "adversarial")

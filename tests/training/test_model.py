@@ -143,7 +143,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less():
     gradients, kept = [], []
     for recompute in (False, True):
         generator = small_generator(blocks=4).double()
-        generator.recompute_blocks = recompute
+        generator.activation_checkpointing = recompute
         sizes = []
 
         def keep(tensor, sizes=sizes):

@@ -11,17 +11,18 @@ from torch import distributed as dist
 from torch import multiprocessing
 from torch.distributed.tensor import DTensor
 
-from data_pipeline import lake
+from data_pipeline.storage import lake
 from tests.training.small import SIDE, furthest, random_batch, small_adversary
-from training import checkpoint, parallel
-from training.batch import Batch
-from training.checkpoint import NotWritten, weights_sha256
-from training.loader import share
-from training.networks import build_adversary
-from training.presets import PRESETS
-from training.saver import Saver
+from training.checkpoints import checkpoint
+from training.checkpoints.checkpoint import NotWritten, weights_sha256
+from training.checkpoints.saver import Saver
+from training.config.presets import PRESETS
+from training.learn import parallel
+from training.learn.batch import Batch
+from training.learn.loader import share
+from training.learn.networks import build_adversary
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.waits, pytest.mark.distributed]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Case:
     smoke: bool = False
     """The networks of the preset, on the smallest frame that they take; else smaller ones."""
     dtype: torch.dtype = torch.float64
+    fill: str = "none"
 
 
 # Three clips are uneven over two ranks; four over three leave nothing but padding to the third. A
@@ -44,6 +46,7 @@ CASES = {
     "four, at once": Case(micro_batch_clips=4),
     "three": Case(batch_clips=3),
     "four, recomputed": Case(micro_batch_clips=4, recomputed=True),
+    "three, propagated": Case(batch_clips=3, fill="propagate"),
     "smoke": Case(smoke=True, iterations=10),
     "smoke, float32": Case(smoke=True, iterations=10, dtype=torch.float32),
 }
@@ -101,9 +104,12 @@ def begun(case, group=None, rank=0):
             parallel.shard(generator, discriminator, cpu, group.sharding, ranks)
 
     adversary = small_adversary(
-        micro_batch_clips=case.micro_batch_clips, batch_clips=case.batch_clips, spread=spread
+        micro_batch_clips=case.micro_batch_clips,
+        batch_clips=case.batch_clips,
+        spread=spread,
+        fill=case.fill,
     )
-    adversary.generator.recompute_blocks = case.recomputed
+    adversary.generator.activation_checkpointing = case.recomputed
     return adversary
 
 
@@ -119,11 +125,17 @@ def share_of(case, iteration, rank, world):
     """This rank's clips and weights, padded as the loader pads them."""
     case = CASES[case]
     side = SMOKE_SIDE if case.smoke else SIDE
-    whole = random_batch(iteration, clips=case.batch_clips, dtype=case.dtype, side=side)
+    shape = {"clips": case.batch_clips, "dtype": case.dtype, "side": side, "fill": case.fill}
+    whole = random_batch(iteration, **shape)
     picked, weights = zip(*share(0, case.batch_clips, rank, world), strict=True)
     picked = list(picked)
-    weights = torch.tensor(weights, dtype=case.dtype)
-    return Batch(whole.frames[picked], whole.masks[picked], weights)
+    parts = (whole.filled, whole.belief) if case.fill != "none" else ()
+    return Batch(
+        whole.frames[picked],
+        whole.masks[picked],
+        torch.tensor(weights, dtype=case.dtype),
+        *(one[picked] for one in parts),
+    )
 
 
 def learnt(adversary, case, rank, world):
@@ -158,6 +170,8 @@ def run_rank(rank, port, root):
 def run_in_group(rank, group, root):
     """Rank 0 leaves whole tensors in `<root>/<group>`."""
     folder = root / str(group)
+    found = parallel.gathered(None if rank else "found")
+    assert found == ["found", *[None] * (group.world - 1)]
 
     def keep(name, tensors):
         if rank == 0:
@@ -178,6 +192,10 @@ def run_in_group(rank, group, root):
     by_one = checkpoint.checkpoint_uri(str(root / "by one"), 12)
     checkpoint.opened(by_one).load(resumed.tensors())
     keep("resumed", whole(resumed.tensors()))
+    if rank == 0:  # the others do not take part, and are not waited for
+        alone = begun("four").tensors()
+        checkpoint.opened(by_one).load(alone, alone=True)
+        keep("alone", whole(alone))
 
 
 def save_while_learning(adversary, rank, group, folder):
@@ -261,9 +279,34 @@ def test_a_checkpoint_of_several_processes_is_whole_in_one(root, group):
     assert weights_sha256(resumed) == weights_sha256(written)
 
 
+@pytest.mark.parametrize("by", ["resumed", "alone"])
 @pytest.mark.parametrize("group", GROUPS, ids=str)
-def test_a_checkpoint_of_one_process_is_whole_in_several(root, alone, group):
-    resumed = load_file(root / str(group) / "resumed.safetensors")
+def test_a_checkpoint_of_one_process_is_whole_in_several_or_in_one_of_them(root, alone, group, by):
+    resumed = load_file(root / str(group) / f"{by}.safetensors")
     written = {name: value for name, value in alone["four"].items() if name != "losses"}
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)
+
+
+@pytest.mark.parametrize(
+    ("sharding", "ranks", "says"),
+    [
+        ("hsdp", [2, 2, 1], "is --sharding ddp here: nodes have 1 and 2 workers"),
+        ("hsdp", [8] * 8 + [7] * 7, "is --sharding ddp here: nodes have 7 and 8 workers"),
+        ("hsdp", [8] * 8 + [4] * 4, "among 4: nodes have 4 and 8 workers, and no more divide"),
+        ("hsdp", [2, 2, 2, 2], ""),
+        ("hsdp", [1, 1], ""),
+        ("hsdp", [4] * 4, ""),
+        ("fsdp", [2, 2, 1], ""),
+        ("ddp", [2, 2, 1], ""),
+    ],
+)
+def test_what_unequal_nodes_make_of_hsdp_is_said(sharding, ranks, says):
+    said = parallel.uneven_nodes(sharding, ranks)
+    assert says in said
+    assert bool(said) == bool(says)
+
+
+def test_one_process_gathers_whatever_it_has():
+    assert parallel.gathered(None) == [None]
+    assert parallel.gathered(0) == [0]

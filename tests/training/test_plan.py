@@ -9,15 +9,15 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
 from tests.training.counting import plain, second_iteration
 from training import run
-from training.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
-from training.flops import training_flops
-from training.machines import Machines
-from training.networks import build_adversary
-from training.plan import Collective, plan
-from training.presets import PRESETS
+from training.config.machines import Machines
+from training.config.presets import PRESETS
+from training.config.train_config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from training.learn.networks import build_adversary
+from training.planning.flops import training_flops
+from training.planning.plan import Collective, plan
 
 HEIGHT, WIDTH = 96, 192
 CONFIG = TrainConfig(
@@ -33,7 +33,7 @@ CONFIG = TrainConfig(
 CASES = {
     "fsdp": CONFIG,
     "fsdp, two micro-batches": dataclasses.replace(CONFIG, micro_batch_clips=1),
-    "fsdp, recomputed": dataclasses.replace(CONFIG, recompute_blocks=True),
+    "fsdp, recomputed": dataclasses.replace(CONFIG, activation_checkpointing=True),
     "fsdp, uneven rows": dataclasses.replace(
         CONFIG,
         generator=GeneratorConfig(channels=12, blocks=2, grids=(1, 3)),
@@ -110,8 +110,10 @@ def test_two_processes_hold_what_is_planned(two, case):
         assert memory.iteration == pytest.approx(two[case]["iteration"], rel=0.15)
 
 
-def test_one_process_exchanges_nothing_and_keeps_what_is_planned():
-    config = dataclasses.replace(CONFIG, batch_clips=2, workers=1)
+@pytest.mark.parametrize("fill", ["none", "propagate"])
+def test_one_process_exchanges_nothing_and_keeps_what_is_planned(fill):
+    generator = dataclasses.replace(CONFIG.generator, fill=fill)
+    config = dataclasses.replace(CONFIG, batch_clips=2, workers=1, generator=generator)
     found, expected = really(config, 1), planned(config, 1)
     assert found["times"] == {}
     assert expected.collectives == ()
@@ -127,7 +129,7 @@ def test_rings_carry_the_share_that_each_rank_lacks():
 
 def test_time_is_flops_over_speed_and_bytes_over_links():
     machines = Machines(
-        nodes=2, gpus_per_node=4, peak_teraflops=100, reached=0.5, latency_us=0,
+        nodes=2, gpus_per_node=4, peak_teraflops=100, utilisation=0.5, latency_us=0,
         link_gb_per_s=400, network_gb_per_s=10,
     )  # fmt: skip
     config = PRESETS["youtube-vos"]
@@ -159,7 +161,7 @@ def test_uneven_shares_cost_what_the_largest_takes():
     assert found.efficiency[0] == pytest.approx(8 / 9)
 
 
-def test_the_door_prints_the_plan_with_its_assumptions_and_touches_nothing(capsys, monkeypatch):
+def test_the_command_prints_the_plan_with_its_assumptions_and_touches_nothing(capsys, monkeypatch):
     for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     assert (
@@ -180,8 +182,8 @@ def test_the_door_prints_the_plan_with_its_assumptions_and_touches_nothing(capsy
     ("flags", "words"),
     [
         (["--nodes", "2"], "16 workers share a global batch of 8 clips"),
-        (["--nodes", "0"], "--nodes is 0; it must be at least 1"),
-        (["--reached", "1.5"], "--reached is 1.5"),
+        (["--nodes", "0"], "--nodes is 0: give 1 to 100,000"),
+        (["--utilisation", "1.5"], "--utilisation is 1.5"),
         (["--frame-width", "433"], "--frame-width 433, --frame-height 240"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The door `training/run.py`, as far as it goes without starting workers."""
+"""The command `training/run.py`, as far as it goes without starting workers."""
 
 import dataclasses
 import json
@@ -6,31 +6,31 @@ import re
 
 import pytest
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
 from tests.tiny import write_video
-from training import workers
-from training.config_json import config_digest, from_json
-from training.presets import PRESETS
+from training.config.presets import PRESETS
+from training.config.serialisation import config_digest, from_json
+from training.driver import workers
 from training.run import main
 
 # A new flag is a decision: it is written here, in the README where people need it, and kept.
 FLAGS = [
-    "--allow-new-data", "--batch-clips", "--checkpoint-every-clips", "--clip-frames", "--clips",
-    "--compile-blocks", "--data", "--device", "--discriminator.channels",
-    "--discriminator.clips-apart", "--dry-run", "--frame-height", "--frame-width",
-    "--generator.blocks", "--generator.channels", "--generator.grids",
-    "--generator.masked-attention", "--generator.patch-sizes", "--gpu-gib", "--gpus-per-node",
-    "--hang-after-s", "--init", "--json", "--keep-checkpoints", "--keep-every-clips",
-    "--latency-us", "--link-gb-per-s", "--log-every-clips", "--loss.adversarial", "--loss.hole",
-    "--loss.normalisation", "--loss.valid", "--micro-batch-clips", "--min-workers", "--name",
+    "--activation-checkpointing", "--allow-new-data", "--batch-clips", "--checkpoint-every-clips",
+    "--clip-frames", "--clip-reach", "--clip-references", "--clips", "--compile-blocks", "--data",
+    "--device", "--discriminator.channels", "--discriminator.clips-apart", "--dry-run", "--flows",
+    "--frame-height", "--frame-width", "--generator.blocks", "--generator.channels",
+    "--generator.fill", "--generator.grids", "--generator.masked-attention",
+    "--generator.patch-sizes", "--gpu-gib", "--gpus-per-node", "--init", "--json",
+    "--keep-checkpoints", "--keep-every-clips", "--latency-us", "--link-gb-per-s",
+    "--log-every-clips", "--loss.adversarial", "--loss.hole", "--loss.normalisation",
+    "--loss.valid", "--max-restarts", "--micro-batch-clips", "--min-workers", "--name",
     "--network-gb-per-s", "--nodes", "--optimiser.betas", "--optimiser.decay-every-clips",
     "--optimiser.decays", "--optimiser.discriminator-learning-rate",
     "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
     "--optimiser.init-std", "--peak-teraflops", "--plan", "--precision", "--prefetch-clips",
-    "--profile-iterations", "--reached", "--recompute-blocks", "--register-every-clips",
-    "--require-tracking", "--seed", "--sharding", "--storage", "--tracking-uri",
-    "--validate-every-clips", "--validation-clips", "--window-shards", "--worker-failures",
-    "--worker-threads", "--workers",
+    "--profile-iterations", "--register-every-clips", "--require-tracking", "--seed", "--sharding",
+    "--storage", "--tracking-uri", "--utilisation", "--validate-every-clips", "--validation-clips",
+    "--watchdog-timeout-s", "--window-shards", "--worker-threads", "--workers",
 ]  # fmt: skip
 
 
@@ -88,9 +88,12 @@ def config_of(document):
         (["demo", "--loss.vlaid", "1"], "(did you mean '--loss.valid'?)"),
         (["demo", "--clips", "many"], "--clips"),
         (["demo", "--clips", "13", "--batch-clips", "4"], "use 16 or 12"),
-        (["demo", "--clips", "0"], "at least 1"),
+        (["demo", "--clips", "0"], "--clips is 0: give 1 to"),
         (["demo", "--device", "tpu"], "cpu"),
         (["demo", "--generator.channels", "10"], "generator.channels is 10"),
+        (["smoke", "--generator.fill", "telea"], "--generator.fill"),
+        (["smoke", "--flows", "/flows"], "--flows is for propagation"),
+        (["smoke", "--clip-references", "9"], "leaves no neighbours"),
         (["demo", "smoke"], "smoke"),
         (["demo", "--tracking-uri", "./mlruns"], "sqlite:///"),
         (["demo", "--data", "ftp://x/y"], "'ftp'"),
@@ -157,6 +160,24 @@ def test_flags_are_these(capsys, monkeypatch):
         text.split()
     )
     assert "Clips of one iteration over all workers" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--recompute-blocks"], ["--activation-checkpointing"]),
+        (["--worker-failures", "7"], ["--max-restarts", "7"]),
+        (["--hang-after-s=60"], ["--watchdog-timeout-s", "60"]),
+    ],
+)
+def test_an_old_flag_works_with_a_warning(capsys, old, new):
+    documents = []
+    for flags in (old, new):
+        assert main(["demo", *flags, "--dry-run"]) == 0
+        said = capsys.readouterr()
+        documents.append(json.loads(said.out))
+        assert (f"warning: {old[0].split('=')[0]} is now {new[0]}" in said.err) == (flags == old)
+    assert documents[0] == documents[1]
 
 
 PLACES = ["--storage", "runs", "--tracking-uri", "sqlite:///mlflow.db"]

@@ -6,10 +6,10 @@ import threading
 import pytest
 import torch
 
-from data_pipeline.lease import lease
-from training import checkpoint
-from training.checkpoint import NotOurs, NotWritten, weights_sha256
-from training.saver import Saver
+from data_pipeline.storage.lease import lease
+from training.checkpoints import checkpoint
+from training.checkpoints.checkpoint import NotOurs, NotWritten, weights_sha256
+from training.checkpoints.saver import Saver
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import pytest
 
-from training.schedules import ema_decay, learning_rate
+from training.learn.schedules import ema_decay, learning_rate
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ import yaml
 from mlflow.models import Model
 from safetensors import safe_open
 
+from mlops.fills.propagation import propagated
+from tests.panning import hidden, moving_hole, panned
 from tests.training.small import GRIDS, SIDE, small_generator
-from training import export
-from training.config import GeneratorConfig
+from training.config.train_config import GeneratorConfig
+from training.registration import model_folder
 
 FRAMES = 15
 SCRIPT = Path(__file__).parent / "loads_alone.py"
@@ -25,12 +27,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def folder_of(masked_attention=False):
+def folder_of(masked_attention=False, fill="none"):
     """The model folder of the small generator and the digest of its code."""
-    shape = GeneratorConfig(channels=8, blocks=2, grids=GRIDS, masked_attention=masked_attention)
-    with export.model_folder(
-        small_generator(seed=1).state_dict(), shape, SIDE, SIDE, "MIT"
-    ) as made:
+    shape = GeneratorConfig(
+        channels=8, blocks=2, grids=GRIDS, masked_attention=masked_attention, fill=fill
+    )
+    weights = small_generator(seed=1, fill=fill).state_dict()
+    with model_folder.model_folder(weights, shape, SIDE, SIDE, "MIT") as made:
         yield made
 
 
@@ -126,6 +129,16 @@ def test_the_official_ways_a_crop_and_any_size_can_be_asked_for(loaded, given):
         ("other numbers in masks", ["mask of frame 0", "3 values", "from 0 to 212"]),
         ("masks of another size", ["(16, 16, 3)", "(16, 12)"]),
         ("gaps", ["40", "at most 6"]),
+        ("no such parameter", ["'crop_widht' (did you mean 'crop_width'?)", "stride, reach"]),
+        ("no parameter at all", ["unknown parameter 'zoom'; there are: stride"]),
+        ("a word for a switch", ["bfloat16 is 'False' (str): give True or False"]),
+        ("a number for a switch", ["propagate is 1 (int): give True or False"]),
+        ("no value for a switch", ["reference is None (NoneType): give True or False"]),
+        ("a word for a number", ["reach is '5' (str): give a whole number"]),
+        ("a broken number", ["stride is 2.5 (float): give a whole number"]),
+        ("a switch for a number", ["stride is True (bool): give a whole number"]),
+        ("not a number", ["crop_width is nan (float): give a whole number"]),
+        ("below its least", ["below its least"]),
     ],
 )
 def test_what_cannot_be_inpainted_is_refused_with_numbers(loaded, case, words):
@@ -134,6 +147,11 @@ def test_what_cannot_be_inpainted_is_refused_with_numbers(loaded, case, words):
     assert kind == "ValueError"
     for word in words:
         assert word in message
+
+
+def test_numbers_of_numpy_are_numbers(loaded):
+    said, _ = loaded
+    assert said["numbers of numpy"] == ["nothing", ""]
 
 
 def test_pixels_of_another_type_are_refused(loaded):
@@ -165,6 +183,7 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
             "grids": list(GRIDS),
             "masked_attention": False,
             "patch_sizes": [],
+            "fill": "none",
         }
     described = yaml.safe_load((folder / "MLmodel").read_text())
     assert described["metadata"] == {"width": SIDE, "height": SIDE, "licence": "MIT"}
@@ -176,8 +195,12 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
         "frames": {"dtype": "uint8", "shape": [-1, -1, -1, 3]},
         "masks": {"dtype": "uint8", "shape": [-1, -1, -1]},
     }
+    params = {one["name"]: one for one in json.loads(described["signature"]["params"])}
+    assert params["propagate"] == {
+        "name": "propagate", "type": "boolean", "default": False, "shape": None
+    }  # fmt: skip
     needed = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().split()}
-    assert needed == {"mlflow", "numpy", "safetensors", "torch"}
+    assert needed == {"mlflow", "numpy", "opencv-python-headless", "safetensors", "torch"}
 
 
 def test_the_example_of_a_version_is_what_it_takes(kept, loaded):
@@ -198,9 +221,61 @@ def test_the_same_code_has_the_same_name_and_a_small_change_another(kept, tmp_pa
     room = copy_of_the_code(tmp_path)
     with (room / "served.py").open("a") as file:
         file.write("# one more line\n")
-    monkeypatch.setattr(export, "_HERE", room)
+    monkeypatch.setattr(model_folder, "_ROOM", room)
     with folder_of() as (_, other):
         assert other != code
+
+
+def test_a_change_of_the_fills_is_another_version_of_the_code(kept, tmp_path, monkeypatch):
+    _, code = kept
+    fills = tmp_path / "fills"
+    shutil.copytree(model_folder._FILLS, fills)
+    monkeypatch.setattr(model_folder, "_FILLS", fills)
+    with folder_of() as (_, same):
+        assert same == code
+    with (fills / "diffusion.py").open("a") as file:
+        file.write("# one more line\n")
+    with folder_of() as (_, other):
+        assert other != code
+
+
+@pytest.fixture(scope="module")
+def panning():
+    """A picture that moves a pixel a frame, and a hole that moves faster."""
+    masks = moving_hole(FRAMES, step=2, first=4, top=8, height=32, width=48)
+    video = panned(FRAMES, 0, -1, height=32, width=48)
+    return {"frames": hidden(video, masks), "masks": masks}
+
+
+def test_a_version_with_a_fill_works_alone_and_begins_with_what_propagation_gives(
+    panning, tmp_path
+):
+    with folder_of(fill="propagate") as (folder, _):
+        said, found = load(folder, panning, tmp_path)
+    assert said["foreign"] == []
+    pairs = list(zip(panning["frames"], panning["masks"], strict=True))
+    wanted = np.stack([one.frame for one in propagated(pairs)])
+    for name in ("predicted", "streamed", "propagated", "cropped", "as_reference"):
+        assert np.array_equal(found[name], wanted), name
+    still = np.stack([one.frame for one in propagated(pairs, standing_still)])
+    assert np.array_equal(found["by_other_flow"], still)
+    assert not np.array_equal(still, wanted)
+
+
+def standing_still(_number, first, _second):
+    return (np.zeros((*first.shape[:2], 2), np.float32),) * 2
+
+
+def test_a_version_without_a_fill_can_be_given_propagated_frames(kept, panning, tmp_path):
+    _, found = load(kept[0], panning, tmp_path)
+    pairs = list(zip(panning["frames"], panning["masks"], strict=True))
+    fills = list(propagated(pairs))
+    sure = np.stack([one.belief[..., 1] for one in fills]) > np.exp(-0.5)
+    hole = panning["masks"] != 0
+    assert (sure & hole).sum() > 0.5 * hole.sum()
+    wanted = np.stack([one.frame for one in fills])
+    assert np.array_equal(found["propagated"][sure], wanted[sure])
+    assert not np.array_equal(found["predicted"][sure], wanted[sure])
 
 
 def test_each_version_runs_its_own_code(kept, loaded, given, tmp_path, monkeypatch):
@@ -212,7 +287,7 @@ def test_each_version_runs_its_own_code(kept, loaded, given, tmp_path, monkeypat
     source = generator.read_text()
     assert source.count(before) == 1
     generator.write_text(source.replace(before, f"-{before}"))
-    monkeypatch.setattr(export, "_HERE", room)
+    monkeypatch.setattr(model_folder, "_ROOM", room)
     with folder_of() as (folder, other_code):
         other_said, other = load(folder, given, tmp_path)
     assert other_code != code
@@ -226,6 +301,6 @@ def test_each_version_runs_its_own_code(kept, loaded, given, tmp_path, monkeypat
 
 def copy_of_the_code(scratch):
     room = scratch / "room"
-    shutil.copytree(Path(export.__file__).parent / "model", room / "model")
-    shutil.copyfile(Path(export.__file__).parent / "served.py", room / "served.py")
+    shutil.copytree(model_folder._ROOM / "model", room / "model")
+    shutil.copyfile(model_folder._ROOM / "served.py", room / "served.py")
     return room

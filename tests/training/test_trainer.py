@@ -2,28 +2,31 @@
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from data_pipeline.clips import clip_order, evaluation_clips
-from data_pipeline.reader import DataSet, read_clip
-from mlops import names
-from mlops.metrics import hole_psnr_db, hole_ssim
-from training import checkpoint
-from training.batch import Batch
-from training.checkpoint import weights_sha256
-from training.config import OptimiserConfig
-from training.loader import Loader
-from training.networks import build_adversary, build_generator
-from training.phases import CHECKPOINTS, CURVES, DATA, LEARNING, VALIDATION
-from training.presets import PRESETS
-from training.saver import Saver
-from training.trainer import train
-from training.validation import Validation, show
-from training.watch import Watch
+from data_pipeline.read.clips import clip_order, evaluation_clips
+from data_pipeline.read.reader import DataSet, read_clip
+from data_pipeline.storage import lake
+from mlops.evaluation.metrics import hole_psnr_db, hole_ssim
+from mlops.tracking import names
+from training.checkpoints import checkpoint
+from training.checkpoints.checkpoint import weights_sha256
+from training.checkpoints.saver import Saver
+from training.config.presets import PRESETS
+from training.config.train_config import OptimiserConfig, references_of
+from training.driver.trainer import train
+from training.learn.batch import Batch, Pixels
+from training.learn.filling import reading
+from training.learn.loader import Loader
+from training.learn.networks import build_adversary, build_generator
+from training.observe.phases import CHECKPOINTS, CURVES, DATA, LEARNING, VALIDATION
+from training.observe.validation import Validation, remark, show
+from training.observe.watchdog import watchdog
 
 CONFIG = dataclasses.replace(
     PRESETS["smoke"],
@@ -34,6 +37,14 @@ CONFIG = dataclasses.replace(
     keep_checkpoints=2,
     optimiser=OptimiserConfig(generator_learning_rate=0.01, ema_half_life_clips=8.0, init_std=0.1),
 )
+
+PROPAGATED = {
+    "clip_frames": 4,
+    "clip_references": 1,
+    "clip_reach": 3,
+    "validate_every_clips": 1000,
+    "generator": dataclasses.replace(CONFIG.generator, fill="propagate"),
+}
 
 
 class Notes:
@@ -88,12 +99,14 @@ def run(data_set, tmp_path):
             found.load(adversary.tensors())
             seen = found.clips
         adversary.set_iterations(seen // config.batch_clips)
-        order = clip_order(data_set, "train", config.seed, config.clip_frames, 2)
+        how = config.seed, config.clip_frames, 2, references_of(config)
+        order = clip_order(data_set, "train", *how)
         notes = Notes()
         settings = {"batch_clips": config.batch_clips, "rank": 0, "world": 1, "prefetch_clips": 1}
+        settings["read"] = reading(config)
         kept = {"newest": config.keep_checkpoints, "every": config.keep_every_clips}
         with (
-            Watch(60, 0, {}, print) as watch,
+            watchdog(60, 0, {}, print) as watch,
             Saver(uri, **kept, leader=True) as saver,
             Loader(data_set, "train", order, position=seen, **settings) as batches,
         ):
@@ -120,11 +133,12 @@ def checkpoints(tmp_path):
     return sorted(int(one.name.removeprefix("clips-")) for one in tmp_path.glob("*/checkpoints/*"))
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_weights(run):
-    through, _ = run(24, name="through")
-    run(8, name="stopped")
-    run(16, name="stopped")
-    resumed, _ = run(24, name="stopped")
+@pytest.mark.parametrize("how", [{}, PROPAGATED], ids=["unfilled", "propagated"])
+def test_a_run_that_stopped_goes_on_to_the_same_weights(run, how):
+    through, _ = run(24, name="through", **how)
+    run(8, name="stopped", **how)
+    run(16, name="stopped", **how)
+    resumed, _ = run(24, name="stopped", **how)
     assert weights_sha256(resumed.tensors()) == weights_sha256(through.tensors())
 
 
@@ -163,7 +177,7 @@ def test_a_validation_is_of_the_averaged_generator_on_fixed_clips_held_out(run, 
     psnr, ssim = [], []
     for clip in clips:
         truth, masks = read_clip(data_set, video, clip)
-        filled = show(generator, truth, masks, torch.device("cpu")).filled
+        filled = show(generator, Pixels(truth, masks), torch.device("cpu")).filled
         for frame in zip(truth, filled, masks, strict=True):
             psnr.append(hole_psnr_db(*frame))
             ssim.append(hole_ssim(*frame))
@@ -173,9 +187,22 @@ def test_a_validation_is_of_the_averaged_generator_on_fixed_clips_held_out(run, 
     assert after[names.VALIDATION_HOLE_SSIM] == pytest.approx(np.mean(ssim))
     assert after != before
     (longer,) = evaluation_clips((video.frames,), (2,), 1, min(16, video.frames))
-    pixels = *read_clip(data_set, video, longer), torch.device("cpu")
+    pixels = Pixels(*read_clip(data_set, video, longer)), torch.device("cpu")
     assert np.array_equal(shown.video(), show(generator, *pixels).video())
     assert not np.array_equal(shown.video(), show(adversary.generator, *pixels).video())
+
+
+def test_scores_of_videos_that_are_learnt_from_have_names_that_say_so(run, data_sets):
+    data_set = DataSet.open(data_sets["nothing held out"])
+    said = remark(data_set)
+    assert f"{data_set.uri} holds no video out: validation scores training clips" in said
+    assert remark(DataSet.open(data_sets["fitting"])) == ""
+    _, notes = run(4, data_set=data_set)
+    for _, scores, _ in notes.validations:
+        assert scores.keys() == {
+            "validation_on_training_videos/hole_psnr_db",
+            "validation_on_training_videos/hole_ssim",
+        }
 
 
 def test_a_held_out_video_shorter_than_a_clip_is_taken_whole(run, data_sets):
@@ -207,6 +234,21 @@ def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
     tensors = build_adversary(CONFIG, torch.device("cpu")).tensors()
     found.load(tensors)
     assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_the_checkpoint_being_written_when_numbers_break_is_written_to_its_end(
+    run, tmp_path, monkeypatch
+):
+    upload = lake.upload
+
+    def slow(path, uri):
+        time.sleep(1)
+        upload(path, uri)
+
+    monkeypatch.setattr(lake, "upload", slow)
+    with pytest.raises(FloatingPointError):
+        run(24, change=breaks_from(12), log_every_clips=4)
+    assert checkpoint.complete(str(tmp_path / "run")).keys() == {8}
 
 
 def test_a_gradient_that_is_not_finite_is_named_where_the_losses_are(run, tmp_path, monkeypatch):

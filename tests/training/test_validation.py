@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.training.small import SIDE, small_generator
-from training.validation import show
+from training.learn.batch import Pixels
+from training.observe.validation import show
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ def test_a_picture_shows_input_result_and_truth_of_frames_spread_over_the_clip(f
     random = np.random.default_rng(0)
     truth = random.integers(0, 256, (frames, SIDE, SIDE, 3), np.uint8)
     masks = (random.random((frames, SIDE, SIDE)) < 0.3).astype(np.uint8)
-    found = show(small_generator(), truth, masks, torch.device("cpu"))
+    found = show(small_generator(), Pixels(truth, masks), torch.device("cpu"))
     picture = found.picture()
     assert picture.dtype == np.uint8
     assert picture.shape == (3 * SIDE, len(shown) * SIDE, 3)

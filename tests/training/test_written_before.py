@@ -10,14 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
 from tests.training.small import random_batch
-from training import checkpoint, record
-from training.checkpoint import weights_sha256
-from training.config import LossConfig, TrainConfig
-from training.config_json import from_json
-from training.export import whole_networks
-from training.networks import build_adversary
+from training.checkpoints import checkpoint, record
+from training.checkpoints.checkpoint import weights_sha256
+from training.checkpoints.unsharded import whole_networks
+from training.config.serialisation import config_digest, from_json
+from training.config.train_config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimiserConfig,
+    TrainConfig,
+)
+from training.learn.networks import build_adversary
 
 WRITTEN = Path(__file__).parent / "written"
 RUN = WRITTEN / "first"
@@ -50,7 +56,7 @@ def test_a_checkpoint_of_the_first_version_can_be_registered(first):
     assert {name.split(".")[0] for name in tensors} == {"ema", "generator", "discriminator"}
 
 
-def test_a_run_of_the_first_version_is_gone_on_with_and_no_other(first):
+def test_a_run_of_the_first_version_is_resumed_and_no_other(first):
     _, config = first
     begun = record.read(str(RUN))
     record.refuse_another(begun, config, "0" * 64)
@@ -66,7 +72,49 @@ def test_a_config_of_the_second_schema_reads_as_what_it_meant():
         data="/lake/v1",
         storage="/runs",
         tracking_uri="sqlite:////mlflow.db",
-        recompute_blocks=True,
+        activation_checkpointing=True,  # recompute_blocks then
         validate_every_clips=80_000,  # picture_every_clips then
         loss=LossConfig(normalisation="local"),
     )
+
+
+FIFTH = TrainConfig(
+    name="fifth",
+    data="/lake/v1",
+    storage="/runs",
+    tracking_uri="sqlite:////mlflow.db",
+    clips=8,
+    batch_clips=4,
+    clip_frames=3,
+    window_shards=2,
+    generator=GeneratorConfig(channels=16, blocks=1),
+    discriminator=DiscriminatorConfig(channels=4),
+    optimiser=OptimiserConfig(ema_half_life_clips=4.0, betas=(0.0, 0.9)),
+    device="cpu",
+    workers=2,
+    micro_batch_clips=2,
+    prefetch_clips=4,
+    log_every_clips=4,
+    validate_every_clips=8,
+    validation_clips=2,
+    checkpoint_every_clips=4,
+    activation_checkpointing=True,  # recompute_blocks then
+    max_restarts=7,  # worker_failures then
+    watchdog_timeout_s=60,  # hang_after_s then
+)
+
+
+def test_a_config_of_the_fifth_schema_reads_under_its_new_names_with_the_digest_it_had():
+    written = json.loads((WRITTEN / "config-5.json").read_text())
+    assert (written["schema"], written["hang_after_s"]) == (5, 60)
+    assert from_json(written) == FIFTH
+    # As that version printed it: the same run is trained.
+    digest = "e4b917acdef3603799ed844c026f0efe0af246a74ae2af56bc0da1b140b9257f"
+    assert config_digest(FIFTH) == config_digest(from_json(written)) == digest
+
+
+def test_a_run_of_the_fifth_schema_is_resumed_and_no_other():
+    begun = record.read(str(WRITTEN / "fifth"))
+    record.refuse_another(begun, FIFTH, "0" * 64)
+    with pytest.raises(UserError, match="seed was 0, is 1"):
+        record.refuse_another(begun, dataclasses.replace(FIFTH, seed=1), "0" * 64)

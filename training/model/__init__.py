@@ -5,8 +5,9 @@
 | `generator.py` | frame encoder, spatial-temporal transformer, frame decoder |
 | `attention.py` | multi-scale patch attention over all frames |
 | `discriminator.py` | spectrally normed 3-D convolutions, power iteration as a function |
-| `official.py` | weights under the names of the official code, to and fro |
+| `official.py` | weights under the names of the official code, to our networks |
 | `inpaint.py` | a whole video through the generator: windows, references, blending |
+| `given.py` | frames and masks on their way there: checked, filled, holes made smaller |
 | `area.py` | rectangles: where the hole is, the part of the frame to work on |
 | `memory.py` | what a window needs and what the device has left |
 

@@ -42,7 +42,7 @@ class Area:
         return Area(self.top - other.top, self.left - other.left, self.height, self.width)
 
     def contains(self, other: "Area") -> bool:
-        """Whether all pixels of another area are in this one."""
+        """True when all pixels of another area are in this one."""
         return (
             self.top <= other.top
             and self.left <= other.left

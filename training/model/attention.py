@@ -77,7 +77,7 @@ class PatchAttention(nn.Module):
     def seen(
         self, features: Tensor, holes: Tensor, clips: int, wanted: int | None = None
     ) -> Tensor:
-        """What every patch saw, before it is mixed; as for `forward`."""
+        """Attended values of every patch, before they are mixed; arguments as for `forward`."""
         height, width = features.shape[-2:]
         sizes = patch_sizes_of(self.grids, self.patch_sizes, height, width)
         queries, keys, values = self._embedded(features, clips, sizes, wanted)
@@ -149,7 +149,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None
 
 
 def few_frames(x: Tensor) -> int:
-    """How many frames of x [N, C, h, w] to work on at a time where each is on its own.
+    """Number of frames of x [N, C, h, w] to work on at a time where each is on its own.
 
     Without gradients, less is held at once; on a CPU it also is memory that the allocator keeps and
     not, each time, new pages of the system (measured: a quarter faster).

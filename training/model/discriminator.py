@@ -52,7 +52,7 @@ class SpectralConv3d(nn.Module):
 
     The singular value is u . W v with the stored vectors, differentiated through W only. The
     vectors move by `power_iteration` alone, never inside a forward pass: a pass can then be
-    repeated, split or recomputed without changing what is learnt.
+    repeated, split or recomputed without changing the result.
 
     Args:
         channels_in: input channels.

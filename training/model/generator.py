@@ -2,6 +2,11 @@
 
 B clips, T frames, C channels at the feature map, H x W frame, h x w = H/4 x W/4 feature map.
 Frames are in [-1, 1] with 0 (mid grey) in the hole; masks are 1 in the hole.
+
+With a fill the holes come filled, and the generator corrects what is not sure. It is given frames
+without holes, the mask, and the belief in each pixel: how near in time it was found (1 / (1 +
+frames), 0 = not at all), and how well the optical flow of the way there agrees with itself
+(exp(-pixels)). Its last layer begins at zero, so that training starts from what the fill gives.
 """
 
 import math
@@ -16,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from .attention import PatchAttention, few_frames, first_frames
 
 SCALE = 4  # frame pixels per feature pixel, along each axis
+FILLS = ("none", "diffuse", "propagate")
+_SURE = math.exp(-0.5)  # agreement of half a pixel, from which on what was found passes through
 
 
 class Generator(nn.Module):
@@ -30,12 +37,14 @@ class Generator(nn.Module):
         masked_attention: see `PatchAttention`; False as in the official code.
         patch_sizes: width and height of the patches of each head, pixels of the feature map,
             instead of grids.
+        fill: what is in the holes that the generator is given: "none" (mid grey, as in the paper),
+            or what the fill of that name put there.
 
-    Set `recompute_blocks` to keep only what goes into each block for the backward pass, and compute
-    the block again there: less memory for a third more work.
+    Set `activation_checkpointing` to keep only the input of each block for the backward pass, which
+    computes the block again: less memory for a third more work.
     """
 
-    recompute_blocks = False
+    activation_checkpointing = False
 
     def __init__(
         self,
@@ -44,13 +53,19 @@ class Generator(nn.Module):
         grids: Sequence[int] = (1, 3, 6, 12),
         masked_attention: bool = False,
         patch_sizes: Sequence[Sequence[int]] = (),
+        fill: str = "none",
     ) -> None:
         super().__init__()
+        if fill not in FILLS:
+            raise ValueError(f"the fill is {fill!r}; there are {', '.join(FILLS)}")
         self.channels = channels
+        self.fill = fill
+        # Colour; with a fill also the mask, nearness and agreement.
+        self.channels_in = 3 if fill == "none" else 6
         self.grids = tuple(grids)
         self.patch_sizes = tuple((width, height) for width, height in patch_sizes)
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, channels // 4, kernel_size=3, stride=2, padding=1),
+            nn.Conv2d(self.channels_in, channels // 4, kernel_size=3, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(channels // 4, channels // 4, kernel_size=3, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
@@ -73,27 +88,37 @@ class Generator(nn.Module):
             nn.Conv2d(channels // 4, 3, kernel_size=3, padding=1),
         )
 
-    def forward(self, frames: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, masks: Tensor, belief: Tensor | None = None) -> Tensor:
         """Predict every frame of every clip.
 
         Args:
-            frames: [B, T, 3, H, W] in [-1, 1], 0 in the hole.
+            frames: [B, T, 3, H, W] in [-1, 1], 0 in the hole; with a fill, filled there.
             masks: [B, T, 1, H, W], 1 in the hole.
+            belief: [B, T, 2, H, W] in 0..1, with a fill only.
 
         Returns:
-            [B, T, 3, H, W] in [-1, 1]; also outside the hole.
+            [B, T, 3, H, W] in [-1, 1]; also outside the hole. With a fill: `frames`, corrected
+            where the hole is not sure, and a little beyond the range at times.
 
         Raises:
-            ValueError: shapes do not fit each other or the patches; a mask is not 0 or 1.
+            ValueError: shapes do not fit each other or the patches; a mask is not 0 or 1; a belief
+                is missing, or is none of this generator's.
         """
         check_clips(frames, masks)
+        if (belief is None) != (self.fill == "none"):
+            raise ValueError(
+                f"this generator has fill {self.fill!r}: give "
+                f"{'no belief' if belief is not None else 'a belief [B, T, 2, H, W]'}"
+            )
         clips = frames.shape[0]
-        features = self.encode(frames.flatten(0, 1))
+        given = frames if belief is None else torch.cat([frames, masks, belief], dim=2)
+        features = self.encode(given.flatten(0, 1))
         features = self.transform(features, masks.flatten(0, 1), clips)
-        return self.decode(features).reshape(frames.shape)
+        decoded = self.decode(features).reshape(frames.shape)
+        return decoded if belief is None else frames + decoded * unsure(masks, belief)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, C, h, w], each frame on its own.
+        """[N, 3, H, W] -> [N, C, h, w], each frame on its own; with a fill [N, 6, H, W].
 
         Raises:
             ValueError: the patches do not divide the frame.
@@ -121,14 +146,17 @@ class Generator(nn.Module):
         last = len(self.transformer) - 1
         for number, block in enumerate(self.transformer):
             given = features, holes, clips, wanted if number == last else None
-            if self.recompute_blocks and torch.is_grad_enabled():
+            if self.activation_checkpointing and torch.is_grad_enabled():
                 features = checkpoint(block, *given, use_reentrant=False)
             else:
                 features = block(*given)
         return features
 
     def decode(self, features: Tensor) -> Tensor:
-        """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own."""
+        """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own.
+
+        Its colours, or with a fill what is to be added to them.
+        """
         if torch.is_grad_enabled():
             return torch.tanh(self.decoder(features))
         parts = torch.split(features, few_frames(features))
@@ -163,7 +191,7 @@ class TransformerBlock(nn.Module):
         return seen
 
     def _mixed(self, features: Tensor, seen: Tensor) -> Tensor:
-        """What follows attention, where each frame is on its own again."""
+        """The layers after attention, where each frame is on its own again."""
         features = features + self.attention.output_linear(seen)
         mixed: Tensor = features + self.feed_forward(features)
         return mixed
@@ -221,6 +249,19 @@ class UpsampledConv2d(nn.Module):
         return y
 
 
+def unsure(masks: Tensor, belief: Tensor) -> Tensor:
+    """1 where the hole was not found for sure: what a generator with a fill corrects.
+
+    Args:
+        masks: [..., 1, H, W], 1 in the hole.
+        belief: [..., 2, H, W].
+
+    Returns:
+        [..., 1, H, W].
+    """
+    return masks * (belief[..., 1:, :, :] < _SURE).to(masks.dtype)
+
+
 def check_clips(frames: Tensor, masks: Tensor) -> None:
     """Refuse what are no clips with their masks.
 
@@ -262,7 +303,7 @@ def check_size(
     """Refuse a frame that the patches do not divide.
 
     Raises:
-        ValueError: names the sizes nearest to the one asked for that do fit, in pixels.
+        ValueError: names the nearest sizes that do fit, in pixels.
     """
     unit_h, unit_w = size_units(grids, patch_sizes)
     if height > 0 and width > 0 and height % unit_h == 0 and width % unit_w == 0:
@@ -284,6 +325,7 @@ def initialise(network: nn.Module, std: float, random: torch.Generator) -> None:
     """Draw every weight from N(0, std) and set every bias to 0 (official initialisation: 0.02).
 
     Works on the parameters themselves, in name order, so that the values depend on `random` alone.
+    A generator with a fill begins as one that corrects nothing: its last layer is 0.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):
@@ -291,3 +333,7 @@ def initialise(network: nn.Module, std: float, random: torch.Generator) -> None:
                 parameter.zero_()
             else:
                 parameter.normal_(0.0, std, generator=random)
+        if isinstance(network, Generator) and network.fill != "none":
+            last = network.decoder[-1]
+            assert isinstance(last, nn.Conv2d)
+            last.weight.zero_()

@@ -4,26 +4,28 @@ T frames of the video, H x W frame. Frames are uint8 RGB; masks are 0 outside an
 inside the hole. A window is a run of neighbouring frames that are decoded together; references are
 frames further away that are only looked at (paper section 3.1: neighbouring and distant frames).
 The area is the part of the frame that the generator sees.
+
+A generator with a fill sees the neighbours as they were filled from other frames, and references as
+they were filled from themselves.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from .area import Area, area_around, hole_of, taken, union, whole_area
-from .generator import Generator, size_units
+from .generator import Generator, size_units, unsure
+from .given import Fill, Filled, Frame, Mask, checked, shrunk, unfilled, with_fill
 from .memory import free_bytes, window_bytes
-
-Frame = Tensor  # uint8 [H, W, 3]
-Mask = Tensor  # uint8 [H, W], 0 or one other number, which marks the hole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Which frames a window sees, which part of them, and how exactly it is computed.
+    """Frames that a window sees, the part of them that is computed, and the precision.
 
     A video of up to 50 frames has the windows and references of the official driver, and its
     result lies within 2 grey levels of it: only rounding differs.
@@ -36,11 +38,11 @@ class Schedule:
     reference_every: int = 10
     """Frames between candidates for a reference."""
     references_per_side: int = 4
-    """References on each side of a window, at most; also the look-ahead, in candidates."""
+    """Maximum of references on each side of a window; also the look-ahead, in candidates."""
     reference: bool = False
     """Do as the official driver does: look at every candidate of the whole video, which all stays
     in memory and makes a frame cost more the longer the video is; cut predictions and results to 8
-    bits instead of rounding once."""
+    bits instead of rounding once (but not with a fill, whose pixels would become darker)."""
     crop_width: int = 0
     """Width in pixels of the area around the holes of a window, which grows with larger holes;
     0 = the whole frame."""
@@ -49,6 +51,9 @@ class Schedule:
     bfloat16: bool = False
     """Compute in bfloat16 where it is enough (autocast): faster on a GPU, and off by about a grey
     level."""
+    propagate: bool = False
+    """Give the generator propagated frames, whatever it was trained with: what was found for sure
+    in other frames counts as known, and the hole is what is left."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that leave frames out."""
@@ -96,6 +101,7 @@ def stream(
     generator: Generator,
     frames_and_masks: Iterable[tuple[Frame, Mask]],
     schedule: Schedule,
+    fills: Mapping[str, Fill] = MappingProxyType({}),
 ) -> Iterator[Frame]:
     """Inpaint a video frame by frame, in memory that does not grow with its length.
 
@@ -108,6 +114,7 @@ def stream(
         generator: in evaluation mode; its device is used.
         frames_and_masks: pairs of uint8 [H, W, 3] and uint8 [H, W], all of one size.
         schedule: which frames a window sees.
+        fills: by name, the one that the generator wants, and "propagate" where the schedule has it.
 
     Yields:
         uint8 [H, W, 3], one for each frame, in order.
@@ -116,7 +123,10 @@ def stream(
         ValueError: no frames, mixed sizes, a mask of more than two values, or a window that does
             not fit into the memory that is free.
     """
-    source = _Lookahead(generator, frames_and_masks, schedule)
+    if schedule.propagate and generator.fill != "propagate":
+        frames_and_masks = shrunk(frames_and_masks, fills["propagate"])
+    fill = fills[generator.fill] if generator.fill != "none" else unfilled
+    source = _Lookahead(generator, with_fill(checked(frames_and_masks), fill), schedule)
     centre = done = 0
     while source.read_to(centre + schedule.ahead + 1) > centre:
         available = source.count
@@ -142,18 +152,20 @@ class _Lookahead:
     def __init__(
         self,
         generator: Generator,
-        pairs: Iterable[tuple[Frame, Mask]],
+        given: Iterator[tuple[Frame, Mask, Filled]],
         schedule: Schedule,
     ) -> None:
         self._generator = generator
         self._device = next(generator.parameters()).device
         self._units = size_units(generator.grids, generator.patch_sizes)
-        self._pairs = iter(pairs)
+        self._given = given
         self._schedule = schedule
-        self._shape: tuple[int, ...] | None = None
+        self._cuts = schedule.reference and generator.fill == "none"
         self._frames: dict[int, tuple[Frame, Mask]] = {}
+        self._filled: dict[int, Filled] = {}
         self._holes: dict[int, Area | None] = {}
-        self._features: dict[int, tuple[Area, Tensor]] = {}  # [1, C, h, w] of an area
+        # [1, C, h, w] of an area, of a neighbour or of a reference
+        self._features: dict[tuple[int, bool], tuple[Area, Tensor]] = {}
         self._blends: dict[int, Tensor] = {}  # float [3, height, width] of the hole, in 0..255
         self._area: Area | None = None
         self.count = 0  # frames read so far
@@ -161,12 +173,12 @@ class _Lookahead:
     def read_to(self, end: float) -> int:
         """Read frames until `end` of them were read or the video is over; returns how many were."""
         while self.count < end:
-            pair = next(self._pairs, None)
-            if pair is None:
+            given = next(self._given, None)
+            if given is None:
                 break
-            self._check(*pair)
-            self._frames[self.count] = pair
-            self._holes[self.count] = hole_of(pair[1])
+            frame, mask, self._filled[self.count] = given
+            self._frames[self.count] = frame, mask
+            self._holes[self.count] = hole_of(mask)
             self.count += 1
         return self.count
 
@@ -176,19 +188,24 @@ class _Lookahead:
     def predict(self, window: range, references: list[int]) -> None:
         """Run the window and blend its predictions with those of the windows before."""
         wanted = [i for i in window if self.has_hole(i)]
-        seen = [*wanted, *(i for i in window if i not in wanted), *references]
+        near = [*wanted, *(i for i in window if i not in wanted)]
+        seen = [*near, *references]
         area = self._area = self._area_of(window)
         self._check_memory(len(seen), area)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._schedule.bfloat16):
-            features = torch.cat([self._encoded(i, area) for i in seen])
+            encoded = [self._encoded(i, area, reference=False) for i in near]
+            encoded += [self._encoded(i, area, reference=True) for i in references]
+            features = torch.cat(encoded)
             masks = torch.stack([self._mask(i, area) for i in seen])
             mixed = self._generator.transform(features, masks, clips=1, wanted=len(wanted))
             predictions = self._generator.decode(mixed)
         for index, prediction in zip(wanted, predictions, strict=True):
             hole = self._holes[index]
             assert hole is not None
+            if self._generator.fill != "none":
+                prediction = self._corrected(index, area, prediction.float())
             levels = (hole.within(area).cut(prediction).float() + 1) / 2 * 255
-            if self._schedule.reference:
+            if self._cuts:
                 levels = levels.floor()
             known = self._blends.get(index)
             self._blends[index] = levels if known is None else known * 0.5 + levels * 0.5
@@ -197,10 +214,13 @@ class _Lookahead:
         """The result for a frame that no further window predicts."""
         frame, mask = self._frames[index]
         hole = self._holes[index]
+        # From here on it is a reference at most, seen as it was filled alone.
+        alone = self._filled[index].alone
+        self._filled[index] = Filled(alone, torch.empty(0), alone)
         if hole is None:
             return frame
         blend = self._blends.pop(index)
-        levels = blend.floor() if self._schedule.reference else blend.round()
+        levels = blend.floor() if self._cuts else blend.round()
         pixels = levels.clamp(0, 255).to(torch.uint8).cpu()
         result = frame.clone().permute(2, 0, 1)
         inside = hole.cut(result)
@@ -209,9 +229,11 @@ class _Lookahead:
 
     def forget(self, before: float) -> None:
         """Drop what no window looks at any more."""
-        for held in (self._frames, self._holes, self._features):
+        for held in (self._frames, self._filled, self._holes):
             for index in [i for i in held if i < before]:
                 del held[index]
+        for key in [key for key in self._features if key[0] < before]:
+            del self._features[key]
 
     def _area_of(self, window: range) -> Area:
         """The part of the frame that this window works on; the last one, as long as it does."""
@@ -221,26 +243,6 @@ class _Lookahead:
         crop = self._schedule.crop_height, self._schedule.crop_width
         holes = union([hole for i in window if (hole := self._holes[i]) is not None])
         return area_around(holes, size, crop, self._units, self._area)
-
-    def _check(self, frame: Frame, mask: Mask) -> None:
-        if frame.dtype != torch.uint8 or frame.dim() != 3 or frame.shape[-1] != 3:
-            raise ValueError(
-                f"frame {self.count} is {frame.dtype} {tuple(frame.shape)}; wanted uint8 [H, W, 3]"
-            )
-        self._shape = self._shape or tuple(frame.shape)
-        if tuple(frame.shape) != self._shape or tuple(mask.shape) != self._shape[:2]:
-            raise ValueError(
-                f"frame {self.count} is {tuple(frame.shape)} with a mask {tuple(mask.shape)}; "
-                f"the video began with {self._shape}: all frames and masks must be of one size"
-            )
-        if not mask.numel():
-            raise ValueError(f"frame {self.count} has no pixels: {tuple(frame.shape)}")
-        if not ((mask == 0) | (mask == mask.max())).all():
-            values = sorted(set(mask.flatten().tolist()))
-            raise ValueError(
-                f"the mask of frame {self.count} has {len(values)} values, from {values[0]} to "
-                f"{values[-1]}: give 0 outside the hole and one number, such as 1 or 255, inside"
-            )
 
     def _check_memory(self, frames: int, area: Area) -> None:
         needed = window_bytes(frames, area.height, area.width, self._generator.channels)
@@ -257,13 +259,36 @@ class _Lookahead:
         hole = taken(self._frames[index][1], area) != 0
         return hole.to(self._device, torch.float32).unsqueeze(0)  # [1, height, width]
 
-    def _encoded(self, index: int, area: Area) -> Tensor:
-        known = self._features.get(index)
+    def _encoded(self, index: int, area: Area, *, reference: bool) -> Tensor:
+        key = index, reference and self._generator.fill != "none"
+        known = self._features.get(key)
         if known is not None and known[0] == area:
             return known[1]
-        pixels = taken(self._frames[index][0], area)
-        frame = pixels.to(self._device, torch.float32).permute(2, 0, 1)
-        masked = (frame / 255 * 2 - 1) * (1 - self._mask(index, area))
-        features = self._generator.encode(masked.unsqueeze(0))
-        self._features[index] = area, features
+        features = self._generator.encode(self._inputs(index, area, reference).unsqueeze(0))
+        self._features[key] = area, features
         return features
+
+    def _inputs(self, index: int, area: Area, reference: bool) -> Tensor:
+        """Input of the generator for a frame: [3 or 6, height, width]."""
+        mask = self._mask(index, area)
+        if self._generator.fill == "none":
+            return self._levels(self._frames[index][0], area) * (1 - mask)
+        filled = self._filled[index]
+        if reference:
+            nothing_found = (1 - mask).expand(2, -1, -1)
+            return torch.cat([self._levels(filled.alone, area), mask, nothing_found])
+        return torch.cat([self._levels(filled.frame, area), mask, self._belief(index, area)])
+
+    def _corrected(self, index: int, area: Area, correction: Tensor) -> Tensor:
+        """The fill with the generator's correction, where it was not sure: [3, height, width]."""
+        changed = unsure(self._mask(index, area), self._belief(index, area))
+        return self._levels(self._filled[index].frame, area) + correction * changed
+
+    def _belief(self, index: int, area: Area) -> Tensor:
+        belief = taken(self._filled[index].belief, area)
+        return belief.to(self._device, torch.float32).permute(2, 0, 1)
+
+    def _levels(self, frame: Frame, area: Area) -> Tensor:
+        """uint8 [H, W, 3] -> [3, height, width] in [-1, 1]."""
+        pixels = taken(frame, area).to(self._device, torch.float32).permute(2, 0, 1)
+        return pixels / 255 * 2 - 1

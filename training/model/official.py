@@ -1,4 +1,4 @@
-"""Weights under the names of the official code (researchmm/STTN), to our networks and back.
+"""Weights under the names of the official code (researchmm/STTN), to our networks.
 
 The generator's names are the same. The discriminator's spectral norm is stored in the older form of
 torch: `weight_orig`, `weight_u` and `weight_v` instead of `weight`, `u` and `v`. Files are read as
@@ -53,17 +53,6 @@ def discriminator_from_official(state_dict: StateDict) -> Discriminator:
     with torch.device("meta"):
         network = Discriminator()
     return _filled(network, state_dict, _official_names(network))
-
-
-def generator_to_official(generator: Generator) -> dict[str, Tensor]:
-    """The weights under their official names: what `generator_from_official` reads."""
-    return dict(generator.state_dict())
-
-
-def discriminator_to_official(discriminator: Discriminator) -> dict[str, Tensor]:
-    """The weights under their official names: what `discriminator_from_official` reads."""
-    official = _official_names(discriminator)
-    return {official[name]: tensor for name, tensor in discriminator.state_dict().items()}
 
 
 def read_official(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -123,7 +112,7 @@ def _filled(network: Network, state_dict: StateDict, official: Mapping[str, str]
         said = [f"{len(names)} {what} ({_few(names)})" for what, names in wrong.items() if names]
         kind = type(network).__name__.lower()
         raise ValueError(f"these are not the weights of the official {kind}: {', '.join(said)}")
-    # Copies: what is learnt from here on must not change what was given.
+    # Copies: training must not change the weights that were given.
     tensors = {ours: state_dict[theirs].detach().clone() for ours, theirs in official.items()}
     network.load_state_dict(tensors, assign=True)
     return network.eval()

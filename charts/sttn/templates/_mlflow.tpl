@@ -1,4 +1,4 @@
-{{/* The environment of the server and of its migration. */}}
+{{/* Environment of the server and of its migration. */}}
 {{- define "sttn.mlflow.env" -}}
 {{- $mlflow := .Values.mlflow -}}
 {{ include "sttn.scratchEnv" . }}

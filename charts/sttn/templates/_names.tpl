@@ -8,14 +8,14 @@
 {{- .Release.Name -}}
 {{- end -}}
 
-{{/* Of a component's pods, for selectors: (dict "root" $ "component" "mlflow"). Without a name:
+{{/* Labels of a component's pods, for selectors: (dict "root" $ "component" "mlflow"). Without a name:
      KubeRay finds its pods by the one that it gives them. */}}
 {{- define "sttn.selector" -}}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Of every object. */}}
+{{/* Labels of every object. */}}
 {{- define "sttn.labels" -}}
 {{ include "sttn.selector" . }}
 app.kubernetes.io/name: sttn
@@ -26,6 +26,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{- define "sttn.image" -}}
 {{- with .Values.image -}}
+{{- if not .repository -}}
+{{- fail "image.repository is missing: build the image (k8s/image/Dockerfile), push it, and give its registry and name, such as registry.example.com/sttn" -}}
+{{- end -}}
+{{- if and (not (contains "/" .repository)) (ne .pullPolicy "Never") -}}
+{{- fail (printf "image.repository is %q, which is docker.io/library/%s to a node, and nobody's: give a registry too, as registry.example.com/%s; or set image.pullPolicy: Never, if the nodes have the image" .repository .repository .repository) -}}
+{{- end -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* What all pods have in common: the "restricted" pod security standard, and where things are. */}}
+{{/* Parts that all pods share: the "restricted" pod security standard, environment, resources, placement. */}}
 
 {{- define "sttn.podCommon" -}}
 automountServiceAccountToken: false
@@ -38,7 +38,7 @@ seccompProfile:
       key: {{ index . 2 }}
 {{- end -}}
 
-{{/* The object store, for whoever reads or writes it. */}}
+{{/* Environment for access to the object store. */}}
 {{- define "sttn.storeEnv" -}}
 {{- with .Values.store -}}
 - name: AWS_DEFAULT_REGION
@@ -71,8 +71,8 @@ seccompProfile:
 {name: api-server, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end -}}
 
-{{/* What the doors read: data, storage, tracking. */}}
-{{- define "sttn.doorEnv" -}}
+{{/* Environment of the commands: data, storage, tracking. */}}
+{{- define "sttn.commandEnv" -}}
 - name: STTN_DATA
   value: {{ .Values.store.data | quote }}
 - name: STTN_STORAGE
@@ -85,7 +85,7 @@ seccompProfile:
 {{ include "sttn.storeEnv" . }}
 {{- end -}}
 
-{{/* The registry, for whoever reads or writes it. */}}
+{{/* Environment for access to MLflow. */}}
 {{- define "sttn.trackingEnv" -}}
 - name: MLFLOW_TRACKING_URI
   value: {{ include "sttn.mlflow.uri" . | quote }}

@@ -11,7 +11,8 @@ metadata:
 spec:
   serviceAccountName: {{ .account }}
   {{- include "sttn.podCommon" $root | nindent 2 }}
-  terminationGracePeriodSeconds: {{ $group.terminationGracePeriodSeconds | default 60 }}
+  {{- $grace := $group.terminationGracePeriodSeconds | default 60 | int }}
+  terminationGracePeriodSeconds: {{ $grace }}
   {{- with include "sttn.placement" $group | trim }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -30,9 +31,13 @@ spec:
       securityContext: {{- include "sttn.containerSecurity" $root | nindent 8 }}
       env:
         {{- include "sttn.scratchEnv" $root | nindent 8 }}
-        {{- include "sttn.doorEnv" $root | nindent 8 }}
+        {{- include "sttn.commandEnv" $root | nindent 8 }}
         - name: RAY_USAGE_STATS_ENABLED
           value: "0"
+        # Ray tells its workers of the eviction, waits this long for them, and kills them: its default of
+        # 30 s would cut the grace period short. The rest is for its own processes to end.
+        - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
+          value: {{ max 1 (sub $grace 10) | quote }}
         {{- with concat ($group.extraEnv | default list) $root.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipeline import sample
+from data_pipeline.format import sample
 from data_pipeline.sources import decoding, video_files
 from data_pipeline.sources.frame_times import Times, at_constant_rate
-from data_pipeline.sources.record import BadVideoError, Seen, SourceVideo
+from data_pipeline.sources.record import BadVideoError, SourceStats, SourceVideo
 from tests.data_pipeline.sources.limits import LIMITS, bad, read
 from tests.layouts import encoded, picture
 from tests.tiny import write_video
@@ -39,7 +39,7 @@ def record(path):
 
 def shown(path, declared=None, limits=LIMITS):
     """All frames at the video's rate, uint8 [T, h, w, 3]."""
-    declared = decoding.promised(path, 10_000)[0] if declared is None else declared
+    declared = decoding.declared(path, 10_000)[0] if declared is None else declared
     frames = [f for f, times in decoding.frames(path, declared, limits) for _ in range(times)]
     return np.stack(frames).astype(int)
 
@@ -97,9 +97,9 @@ def test_what_a_file_says(tmp_path):
 
 def test_frames_come_at_the_size_asked_for(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=5, height=48, width=80)
-    video, seen = record(path), Seen()
+    video, seen = record(path), SourceStats()
     own = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in read(video, 80, 48)]
-    small = list(video_files.jpegs(video, 32, 24, LIMITS, seen))
+    small = list(video_files.jpegs(video, (32, 24), LIMITS, seen, "stretch"))
     assert [frame.shape for frame in own] == [(48, 80, 3)] * 5
     assert (seen.width, seen.height) == (80, 48)
     assert seen.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -243,8 +243,8 @@ def test_frames_are_turned_as_ffmpeg_turns_them(tmp_path, matrix, filters):
     graph.link_nodes(*nodes).configure()
     graph.vpush(av.VideoFrame.from_ndarray(shown(plain)[0].astype(np.uint8), format="rgb24"))
     assert np.array_equal(shown(path)[0], graph.vpull().to_ndarray())
-    seen = Seen()
-    list(video_files.jpegs(record(path), 64, 48, LIMITS, seen))
+    seen = SourceStats()
+    list(video_files.jpegs(record(path), (64, 48), LIMITS, seen, "stretch"))
     assert (seen.width, seen.height) == ((48, 64) if "transpose" in filters[0] else (64, 48))
 
 
@@ -461,8 +461,8 @@ def test_a_video_that_changes_its_size(tmp_path):
         parts.append(path.read_bytes())
     path = tmp_path / "a.h264"
     path.write_bytes(b"".join(parts))
-    video, seen = record(path), Seen()
-    jpegs = list(video_files.jpegs(video, 32, 32, LIMITS, seen))
+    video, seen = record(path), SourceStats()
+    jpegs = list(video_files.jpegs(video, (32, 32), LIMITS, seen, "stretch"))
     assert len(jpegs) == 12
     assert (seen.width, seen.height) == (64, 64)
     second = shown(tmp_path / "1.h264").astype(np.uint8)
@@ -507,7 +507,7 @@ def test_files_that_are_no_videos(tmp_path):
     }
 
 
-class Door:
+class Listener:
     """A server on loopback that notes whether anybody came."""
 
     def __init__(self):
@@ -527,8 +527,8 @@ class Door:
 
 
 @pytest.fixture
-def door():
-    opened = Door()
+def listener():
+    opened = Listener()
     yield opened
     opened.socket.close()
 
@@ -559,8 +559,8 @@ def openers(secret, port):
 
 
 @pytest.mark.parametrize("walls", ["all", "formats", "files", "protocols"])
-def test_files_that_name_others(tmp_path, door, monkeypatch, walls):
-    """Each wall holds on its own, so that one that falls does not open the door."""
+def test_files_that_name_others(tmp_path, listener, monkeypatch, walls):
+    """Each wall holds on its own, so that one that falls opens nothing."""
     secret = write_video(tmp_path / "secret.mp4", frames=6)
     Image.fromarray(picture()).save(tmp_path / "frame001.png")
     options = dict(decoding._OPEN_OPTIONS)
@@ -572,7 +572,7 @@ def test_files_that_name_others(tmp_path, door, monkeypatch, walls):
         if walls != "files":
             monkeypatch.setattr(decoding, "_refuse", None)
         monkeypatch.setattr(decoding, "_OPEN_OPTIONS", options)
-    for name, text in openers(secret, door.port).items():
+    for name, text in openers(secret, listener.port).items():
         if walls == "files" and name == "session.sdp":
             continue  # it opens no file but a port, which the other two refuse
         path = tmp_path / name
@@ -582,13 +582,13 @@ def test_files_that_name_others(tmp_path, door, monkeypatch, walls):
         assert bad(video).reason in {"is not a video", "is empty", "has no video stream"}, name
         with pytest.raises(BadVideoError):
             list(decoding.frames(path, 6, LIMITS))
-    assert door.visits == 0
+    assert listener.visits == 0
 
 
-def test_the_same_files_do_open_others_without_walls(tmp_path, door):
+def test_the_same_files_do_open_others_without_walls(tmp_path, listener):
     """What the test above refuses is real: plain PyAV follows it."""
     secret = write_video(tmp_path / "secret.mp4", frames=6)
-    texts = openers(secret, door.port)
+    texts = openers(secret, listener.port)
     for name in ("list.ffconcat", "beside.m3u8"):
         (tmp_path / name).write_text(texts[name])
         try:
@@ -601,7 +601,7 @@ def test_the_same_files_do_open_others_without_walls(tmp_path, door):
             raise AssertionError(name) from e
     with pytest.raises(av.FFmpegError):
         av.open(texts["address.m3u8"].splitlines()[3])
-    assert door.visits == 1
+    assert listener.visits == 1
 
 
 def test_a_movie_that_keeps_its_frames_elsewhere(tmp_path):

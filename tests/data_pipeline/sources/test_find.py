@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from data_pipeline import lake
+from data_pipeline.cli.command import UserError
 from data_pipeline.config import ShardConfig
-from data_pipeline.door import UserError
 from data_pipeline.sources import video_files
 from data_pipeline.sources.annotations import annotations
 from data_pipeline.sources.find import find_videos
+from data_pipeline.storage import lake
 from tests.data_pipeline.sources.limits import LIMITS, bad, read
 from tests.layouts import (
     encoded,
@@ -223,18 +223,39 @@ def test_video_files(tmp_path, ray_for_all):  # noqa: ARG001
     write_video(tmp_path / "in" / "sub" / "b.mkv", frames=5)
     (tmp_path / "in" / "notes.txt").write_text("no video " * 100)
     (tmp_path / "in" / "empty.mp4").touch()
+    (tmp_path / "in" / "list.m3u8").write_text("#EXTM3U\n")
     (tmp_path / "in" / ".DS_Store").write_text("junk")
     single = write_video(tmp_path / "single.mp4", frames=5)
     videos = find("videos", tmp_path / "in", single)
     assert [(v.id, v.name, v.frames, v.bad) for v in videos] == [
         ("empty", "empty.mp4", 0, "is empty"),
+        ("list", "list.m3u8", 0, "is not a video"),
         ("my_clip", "my clip.mp4", 7, ""),
-        ("notes", "notes.txt", 0, "is not a video"),
         ("single", "single.mp4", 5, ""),
         ("sub_b", "sub/b.mkv", 5, ""),
     ]
     assert [len(read(v)) for v in videos if not v.bad] == [7, 5, 5]
     assert bad(videos[0]).reason == "is empty"
+
+
+def test_what_lies_beside_videos_is_passed_over_and_counted(tmp_path, capsys, ray_for_all):  # noqa: ARG001
+    folder = tmp_path / "in"
+    write_video(folder / "clip.mp4", frames=5)
+    for name in (
+        "._clip.mp4", ".DS_Store", "Thumbs.db", "README.txt", "README", "clip.info.json",
+        "clip.en.vtt", "clip.srt", "clip.description", "clip.jpg", "clip.webp",
+        "clip.f137.mp4.part-Frag3", "clip.mp4.ytdl", "clip.m4a", "SHA256SUMS",
+    ):  # fmt: skip
+        (folder / name).write_bytes(b"no video")
+    (video,) = find("videos", folder)
+    assert (video.id, video.bad) == ("clip", "")
+    said = capsys.readouterr().out
+    assert f"{folder}: 1 file looked at, 15 that are none by name passed over (" in said
+    (folder / "clip.mp4").unlink()
+    assert "holds no video but 15 that are none by name (" in refusal("videos", folder)
+    # Who names a file has it read.
+    (named,) = find("videos", folder / "README.txt")
+    assert named.bad == "is not a video"
 
 
 def test_a_file_that_ends_its_process_harms_no_other(tmp_path, monkeypatch, ray_for_all):  # noqa: ARG001
@@ -257,7 +278,7 @@ def test_video_inputs_that_cannot_be(tmp_path, ray_for_all):  # noqa: ARG001
     again = write_video(tmp_path / "sub" / "good.mkv", frames=5)
     (tmp_path / "none").mkdir()
     assert "is not there (did you mean 'good.mp4'?)" in refusal("videos", tmp_path / "god.mp4")
-    assert "holds no file" in refusal("videos", tmp_path / "none")
+    assert "holds no video" in refusal("videos", tmp_path / "none")
     assert "both give the id 'good': rename one" in refusal("videos", good, again)
     assert "(did you mean 's3'?)" in refusal("videos", "s4://bucket/a.mp4")
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import lake, sample
+from data_pipeline.format import sample
 from data_pipeline.sources import frame_folders
 from data_pipeline.sources.annotations import annotations
 from data_pipeline.sources.read import jpegs
-from data_pipeline.sources.record import BadVideoError, Seen, SourceVideo
+from data_pipeline.sources.record import BadVideoError, SourceStats, SourceVideo
+from data_pipeline.storage import lake
 from tests.data_pipeline.sources.limits import LIMITS, bad, read
 from tests.layouts import HEIGHT, WIDTH, encoded, labels, picture, write_zip
 
@@ -50,7 +51,7 @@ MEMBERS = {f"{number:05d}.jpg": data for number, data in enumerate(FRAMES)}
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_a_picture_that_is_final_keeps_its_bytes(tmp_path, kind):
     video = folder_of(tmp_path, FRAMES) if kind == "folder" else zip_of(tmp_path, MEMBERS)
-    seen = Seen()
+    seen = SourceStats()
     assert list(jpegs(video, WIDTH, HEIGHT, LIMITS, seen)) == FRAMES
     assert (seen.width, seen.height) == (WIDTH, HEIGHT)
     assert seen.sha256 == hashlib.sha256(b"".join(FRAMES)).hexdigest()
@@ -78,7 +79,7 @@ def test_other_pictures_are_made_again_from_their_pixels(tmp_path):
     upside_down = encoded(pixels[::-1, ::-1], quality=100, subsampling=0, exif=exif.tobytes())
     (own,) = read(folder_of(tmp_path / "c", [upside_down]))
     assert np.abs(decoded(own) - want).mean() < 2
-    seen = Seen()
+    seen = SourceStats()
     next(jpegs(folder_of(tmp_path / "b", stored[4:]), WIDTH, HEIGHT, LIMITS, seen))
     assert (seen.width, seen.height) == (WIDTH, HEIGHT)
 
@@ -102,7 +103,7 @@ def test_grey_pictures(tmp_path):
 def test_pictures_of_another_size_are_resized(tmp_path):
     sizes = [(96, 64), (48, 32), (20, 90)]
     video = folder_of(tmp_path, [encoded(picture(width=w, height=h)) for w, h in sizes])
-    seen = Seen()
+    seen = SourceStats()
     got = list(jpegs(video, WIDTH, HEIGHT, LIMITS, seen))
     assert [decoded(jpeg).shape for jpeg in got] == [(HEIGHT, WIDTH, 3)] * 3
     assert (seen.width, seen.height) == (96, 64)
@@ -203,7 +204,7 @@ def test_frames_from_s3_come_in_order(tmp_path, s3):
     assert read(video) == many
     lake.write_bytes(f"{s3}/ahead/v/30.jpg", bytes(2 * 10**6))
     assert bad(video).reason == "has a picture of more than 1000000 bytes"
-    half = jpegs(folder_of(tmp_path, FRAMES), WIDTH, HEIGHT, LIMITS, Seen())
+    half = jpegs(folder_of(tmp_path, FRAMES), WIDTH, HEIGHT, LIMITS, SourceStats())
     next(half)
     half.close()  # a reader that stops leaves nothing behind
 
@@ -395,10 +396,42 @@ def test_labels(tmp_path):
     assert small.tolist() == [[0, 1], [2, 0]]
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_labels_drawn_in_colours(tmp_path, mode):
+    """As tools save them that forget the palette: an object keeps its number in all pictures."""
+    red, green, nothing, ignored = (128, 0, 0), (0, 128, 0), (0, 0, 0), (224, 224, 192)
+    first = [[nothing, green], [red, ignored]]
+    second = [[red, nothing], [nothing, green]]
+
+    def drawn(colours):
+        image = Image.fromarray(np.asarray(colours, np.uint8)).convert(mode)
+        if mode == "RGBA":
+            image.putpixel((1, 1), (*image.getpixel((1, 1))[:3], 0))
+        data = io.BytesIO()
+        image.save(data, format="PNG")
+        return data.getvalue()
+
+    found = annotations(annotated(tmp_path, {0: drawn(first), 1: drawn(second)}), LIMITS)
+    (_, one), (_, two) = found
+    assert one.tolist() == [[0, 1], [2, 0]]
+    assert two.tolist() == [[2, 0], [0, 0 if mode == "RGBA" else 1]]
+    white = np.array([[[255] * 3, [0] * 3]], np.uint8)
+    ((_, alone),) = annotations(annotated(tmp_path / "b", {0: encoded(white, "PNG")}), LIMITS)
+    assert alone.tolist() == [[1, 0]]
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (encoded(picture(), "PNG"), "has an annotation that is no picture of labels"),
+        (
+            encoded(picture(), "PNG"),
+            "has an annotation of more than 64 colours: no picture of labels",
+        ),
+        (
+            encoded(picture(), "JPEG"),
+            "has an annotation of more than 64 colours: no picture of labels",
+        ),
+        (grey([[0, 1]], "LA"), "has an annotation that is no picture of labels"),
         (labels()[:100], "has a picture that cannot be decoded"),
         (b"", "has a picture that cannot be decoded"),
         (png_that_says(40_000, 40_000), "has a picture of more than 2097152 pixels"),

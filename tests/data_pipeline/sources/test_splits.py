@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.door import UserError
+from data_pipeline.cli.command import UserError
 from data_pipeline.sources.ids import in_order, video_id
 from data_pipeline.sources.record import SourceVideo
 from data_pipeline.sources.splits import assign, drawn_for_test, read_lists
@@ -68,6 +68,14 @@ def test_lists(tmp_path):
         "f": "test",
     }
     assert splits(records("a", split=""), lists={"train": ["a"]}) == {"a": "train"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("text", ["a\r\nbé\r\n", '["a", "bé"]', '{"a": 1, "bé": 2}'])
+def test_lists_as_editors_save_them(tmp_path, encoding, text):
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    (tmp_path / "list.txt").write_bytes((mark + text).encode(encoding))
+    assert read_lists([f"train={tmp_path / 'list.txt'}"]) == {"train": {"a", video_id("bé")}}
 
 
 def test_lists_that_cannot_be(tmp_path):

@@ -1,0 +1,129 @@
+"""Progress of a running job: its tasks report to one actor, and the driver shows the sums.
+
+The actor outlives the workers, so a video that kills its worker again and again is found here.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import ray
+from ray.exceptions import RayError
+
+from data_pipeline.build.plan import MEGABYTE
+from data_pipeline.cli.background import in_background
+from data_pipeline.cli.progress import Progress
+
+_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sums over the tasks so far."""
+
+    videos: int
+    frames: int
+    bytes: int
+    """Size of the frames."""
+    rejected: int
+    """Videos that were left out."""
+
+
+@final
+class Reporter:
+    """Sends the progress of a task to the actor; made by `collect_progress`, travels to workers."""
+
+    def __init__(self, totals: Any) -> None:
+        self._totals = totals
+        self._frames = self._bytes = 0
+        self._sent = time.monotonic()
+
+    def begin(self, video: str) -> int:
+        """Report that a video is begun; return how often a worker died over it before."""
+        deaths: int = ray.get(self._totals.begin.remote(video))
+        return deaths
+
+    def frame(self, size: int) -> None:
+        """Count one frame of so many bytes."""
+        self._frames += 1
+        self._bytes += size
+        if time.monotonic() - self._sent >= _EVERY_S:
+            self._send()
+
+    def end(self, video: str, *, rejected: bool) -> None:
+        """Report that a video is done, or left out."""
+        self._send()
+        self._totals.end.remote(video, rejected)
+
+    def _send(self) -> None:
+        self._totals.add.remote(self._frames, self._bytes)
+        self._frames = self._bytes = 0
+        self._sent = time.monotonic()
+
+
+@contextmanager
+def collect_progress(shown: Progress) -> Iterator[Reporter]:
+    """Sum up what tasks report, and show it: videos, frames per second, bytes, rejected."""
+    # The actor may lose its node; then it counts from nothing again.
+    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    totals: Any = lasting(_Totals).remote()
+    try:
+        with in_background("build progress", partial(_watch, totals, shown)):
+            yield Reporter(totals)
+    finally:
+        with suppress(RayError):
+            ray.kill(totals)
+
+
+class _Totals:
+    """The actor that holds the sums. A task that Ray ran twice counts its videos once."""
+
+    def __init__(self) -> None:
+        self._frames = self._bytes = 0
+        self._begun: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._rejected: set[str] = set()
+
+    def begin(self, video: str) -> int:
+        """Count one more try; return the tries that never came to an end."""
+        deaths = self._begun[video] - self._ended[video]
+        self._begun[video] += 1
+        return deaths
+
+    def add(self, frames: int, size: int) -> None:
+        """Add frames and their bytes."""
+        self._frames += frames
+        self._bytes += size
+
+    def end(self, video: str, rejected: bool) -> None:
+        """Count the end of a try."""
+        self._ended[video] += 1
+        if rejected:
+            self._rejected.add(video)
+
+    def read(self) -> Counts:
+        """Return the sums so far."""
+        return Counts(len(self._ended), self._frames, self._bytes, len(self._rejected))
+
+
+def _watch(totals: Any, shown: Progress, over: threading.Event) -> None:
+    """Show the sums while the job runs, and once more at its end."""
+    start, began = shown.done, time.monotonic()
+    ended = False
+    while not ended:
+        ended = over.wait(_EVERY_S)
+        try:
+            sums: Counts = ray.get(totals.read.remote())
+        except RayError:  # its node is gone; the job says what that means
+            continue
+        rate = sums.frames / max(time.monotonic() - began, 1e-9)
+        shown.at(
+            start + sums.videos,
+            f"{sums.frames} frames, {rate:.0f} frames/s, {sums.bytes / MEGABYTE:.1f} MB, "
+            f"{sums.rejected} rejected",
+        )

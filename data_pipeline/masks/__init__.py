@@ -1,0 +1,5 @@
+"""Hole masks, each a pure function of a seed.
+
+- `free_form.py`: free-form masks, static or moving
+- `objects.py`: masks in the shape of annotated objects of other videos
+"""

@@ -1,0 +1,153 @@
+"""Inpaints a video file or a folder of pictures: what can be refused, the version, the result."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.cli.command import UserError, say
+from mlops.config import InpaintConfig
+from mlops.evaluation.truth import Truth
+from mlops.inpainting.pipeline import run
+from mlops.media import video
+from mlops.media.encoders import Encoding
+from mlops.media.files import check_outputs, local_footage
+from mlops.media.holes import Extent
+from mlops.media.mask_reading import masks_for
+from mlops.media.tracks import refuse_sound
+from mlops.media.video import VideoFacts
+from mlops.tracking import registry
+from mlops.tracking.loaded_model import LoadedModel, load
+from mlops.tracking.registry import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inpainted:
+    """Result of the command."""
+
+    config: InpaintConfig
+    version: Version
+    facts: VideoFacts
+    """Facts of VIDEO."""
+    extent: Extent
+    """How much was hole."""
+    seconds: float
+    stages: dict[str, float]
+    """Stage of the work -> its seconds."""
+    truth: Truth | None
+
+    def in_words(self) -> str:
+        """In lines, for people."""
+        config, facts, frames = self.config, self.facts, self.extent.frames
+        lines = [
+            f"{config.out}: {frames} frames at {facts.fps} fps, filled by {self.version.uri} "
+            f"in {self.seconds:.1f} s ({frames / self.seconds:.1f} frames/s)",
+            self.extent.in_words(),
+        ]
+        declared = max(facts.declared, facts.frames)
+        if frames < declared:
+            lines.append(f"only {frames} frames of VIDEO decode, it declares {declared}")
+        lines.append("; ".join(f"{stage} {took:.1f} s" for stage, took in self.stages.items()))
+        if facts.audio:
+            kept = "kept" if config.audio and not config.pictures else "left out"
+            count = len(facts.audio)
+            lines.append(f"{count} audio track{'s' if count > 1 else ''} {kept}")
+        return "\n".join([*lines, *([self.truth.in_words()] if self.truth else [])])
+
+    def as_json(self) -> dict[str, Any]:
+        """For a line of JSON."""
+        extent = self.extent
+        return {
+            "out": str(self.config.out.absolute()),
+            "model": self.version.uri,
+            "fps": str(self.facts.fps),
+            "frames": extent.frames,
+            "seconds": self.seconds,
+            "stages": self.stages,
+            "hole": {"share": extent.share, "frames": extent.with_hole, "whole": extent.whole},
+            **(self.truth.as_json() if self.truth else {}),
+        }
+
+
+def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
+    """Inpaint a video; every refusal comes before the model is loaded, where it can.
+
+    Args:
+        config: of the command.
+        uri: tracking URI, absolute.
+
+    Raises:
+        UserError: footage, masks, output, version and options do not fit each other.
+    """
+    with ExitStack() as stack:
+        source = stack.enter_context(local_footage(config.video))
+        encoding = Encoding(codec=config.codec, crf=config.crf, lossless=config.lossless)
+        read: dict[str, str | Path] = {
+            "VIDEO": source,
+            "MASK": config.mask,
+            "--flows": config.flows,
+        }
+        check_outputs(_outputs(config), read)
+        _check_forms(config, encoding)
+        facts = video.facts_of(source, Fraction(config.fps).limit_denominator(1001))
+        _check_kept(config, encoding, facts)
+        beside = {"MASK": config.mask, "--truth": config.truth}
+        for line in video.about_numbers(source, beside):
+            say(line)
+        masks = masks_for(config.mask, facts, config.mask_threshold)
+        truth = _truth(config, facts, stack)
+        version = registry.resolve(uri, config.model)
+        model = load(uri, version)
+        _check_model(config, model)
+        extent, seconds, stages = run(config, encoding, facts, masks, model, truth)
+    return Inpainted(
+        config=config,
+        version=version,
+        facts=facts,
+        extent=extent,
+        seconds=seconds,
+        stages=stages,
+        truth=truth,
+    )
+
+
+def _check_model(config: InpaintConfig, model: LoadedModel) -> None:
+    """Refuse options that the version does not have."""
+    if config.native and not (model.crops and model.size):
+        raise UserError(f"{model.uri} cannot work on parts of frames: leave --native out")
+    if (config.propagate or config.flows) and not model.propagates:
+        raise UserError(
+            f"{model.uri} cannot be given propagated frames: leave --propagate and --flows "
+            "out, or export its checkpoint anew"
+        )
+
+
+def _truth(config: InpaintConfig, facts: VideoFacts, stack: ExitStack) -> Truth | None:
+    """Open the ground truth, where it is given."""
+    if not config.truth:
+        return None
+    path = stack.enter_context(local_footage(config.truth))
+    check_outputs(_outputs(config), {"--truth": path})
+    return Truth(path, facts)
+
+
+def _check_forms(config: InpaintConfig, encoding: Encoding) -> None:
+    """Refuse what cannot be written of any video."""
+    for what, out in _outputs(config).items():
+        if out.suffix or out is config.compare:
+            encoding.check(out.suffix.lower(), what)
+
+
+def _check_kept(config: InpaintConfig, encoding: Encoding, facts: VideoFacts) -> None:
+    """Refuse an output that cannot hold the depth or the audio of the source."""
+    for what, out in _outputs(config).items():
+        if out.suffix:
+            encoding.check_depth(out.suffix.lower(), facts, what)
+    if facts.audio and config.audio and not config.pictures:
+        refuse_sound(facts.audio, config.out.suffix.lower())
+
+
+def _outputs(config: InpaintConfig) -> dict[str, Path]:
+    """Files to write, by their names on the command line."""
+    return {"OUT": config.out} | ({"--compare": config.compare} if config.compare else {})

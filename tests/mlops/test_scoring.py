@@ -1,0 +1,107 @@
+"""What goes wrong while a version is scored keeps its class on the way to who decides."""
+
+import pytest
+
+from data_pipeline.cli.command import Refused, UserError
+from data_pipeline.read.cache import CorruptData
+from data_pipeline.storage.store import DiskFull, TransientError
+from data_pipeline.tracking.store_errors import Gone, Unreachable
+from mlops.evaluation import pool, scoring
+from mlops.evaluation.protocol import PROTOCOLS
+from mlops.tracking import names, registry
+from mlops.tracking.registry import Version
+from tests.faults.processes import finish, start_command
+from tests.mlops import foreign
+
+VERSION = Version("sttn", "1", {}, "")
+TASK = scoring.Task(
+    tracking_uri="sqlite:////nowhere/mlflow.db",
+    version=VERSION,
+    subject=names.SUBJECT_CANDIDATE,
+    data_uri="/nowhere",
+    protocol=PROTOCOLS["clean"],
+    floors=False,
+    drawn=0,
+    i3d="",
+)
+AWAY = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture
+def arrived(monkeypatch):
+    """What an error of loading a version has become where the rows arrive."""
+
+    def arrive(error):
+        def load(_uri, _version):
+            raise error
+
+        monkeypatch.setattr(scoring, "load", load)
+        (row,) = scoring.ScoringActor(TASK)({"video": 0})
+        monkeypatch.setattr(pool.ray, "cluster_resources", dict)
+        monkeypatch.setattr(pool.ray.data, "from_items", lambda *_, **__: Rows(row))
+        with pytest.raises(
+            type(error) if isinstance(error, (UserError, Refused)) else Refused
+        ) as e:
+            list(pool._scored(TASK, [0], 1))
+        return e.value
+
+    return arrive
+
+
+class Rows:
+    """A data set of one row, whatever is done with it."""
+
+    def __init__(self, row):
+        self._row = row
+
+    def flat_map(self, *_, **__):
+        return self
+
+    def iter_rows(self):
+        yield self._row
+
+
+@pytest.mark.parametrize(
+    "kind", [UserError, TransientError, DiskFull, CorruptData, Gone, Unreachable]
+)
+def test_an_error_of_ours_arrives_as_it_is(arrived, kind):
+    error = arrived(kind("s3://lake is away"))
+    assert type(error) is kind
+    assert str(error) == "s3://lake is away"
+
+
+def test_what_the_code_of_a_version_does_is_told_of_the_version(arrived, capsys):
+    error = arrived(RuntimeError("the model fell over"))
+    assert type(error) is Refused
+    words = "models:/sttn/1 could not be scored: RuntimeError: the model fell over"
+    assert str(error) == words
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "in load" in said
+    assert str(arrived(Refused("it answered floats"))).endswith("scored: it answered floats")
+
+
+@pytest.mark.faults
+@pytest.mark.distributed
+def test_a_store_that_is_away_leaves_a_healthy_version_waiting(store, tmp_path, data_set):
+    """Flows are read by the workers alone: the outage comes back to the watcher through Ray."""
+    version = foreign.register(store, tmp_path / "one", foreign.GREY)
+    watch = (
+        "mlops/evaluate.py", "--model", "models:/sttn@candidate", "--data", data_set,
+        "--tracking-uri", store, "--watch", "--until-idle", "--clips-per-video", 1,
+        "--frames-per-clip", 5, "--workers", 1,
+    )  # fmt: skip
+    code, out, err = finish(start_command(*watch, "--flows", "s3://away/flows", **AWAY))
+    assert code == 1, out + err
+    assert "the store does not answer" in err
+    assert "could not be evaluated" not in out
+    tags = registry.resolve(store, version.uri).tags
+    assert tags[names.EVALUATION] == names.EVALUATION_PENDING
+    code, out, err = finish(start_command(*watch))
+    assert code == 0, out + err
+    assert registry.resolve(store, version.uri).tags[names.EVALUATION] == names.EVALUATION_DONE

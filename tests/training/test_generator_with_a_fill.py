@@ -1,0 +1,122 @@
+"""A generator whose holes come filled: where it begins, and what it can never change."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mlops.tracking import names
+from tests.training.small import (
+    FRAMES,
+    SIDE,
+    random_batch,
+    small_adversary,
+    small_generator,
+)
+from training.model.generator import FILLS, Generator, unsure
+
+WITH_A_FILL = [fill for fill in FILLS if fill != "none"]
+
+
+@pytest.mark.parametrize("fill", WITH_A_FILL)
+def test_it_begins_with_what_it_is_given(fill):
+    batch = random_batch(0, fill=fill)
+    assert torch.equal(small_generator(fill=fill).double()(*batch.given), batch.filled)
+
+
+def learnt(fill, iterations=3):
+    adversary = small_adversary(fill=fill, learning_rates=(1e-2, 1e-2))
+    for i in range(iterations):
+        adversary.learn(random_batch(i, fill=fill), 4 * i)
+    return adversary.generator
+
+
+@pytest.mark.parametrize("fill", WITH_A_FILL)
+def test_known_and_sure_pixels_pass_whatever_was_learnt(fill):
+    generator, batch = learnt(fill), random_batch(9, fill=fill)
+    found = generator(*batch.given).detach()
+    fixed = batch.open.expand_as(found) == 0
+    sure = fixed & (batch.masks.expand_as(found) == 1)
+    assert 0.1 < sure.double().mean() < 0.4  # and so are all that are known
+    assert torch.equal(found[fixed], batch.filled[fixed])
+    assert (found[~fixed] != batch.filled[~fixed]).double().mean() > 0.99
+
+
+def test_sure_is_what_agrees_to_half_a_pixel():
+    masks = torch.tensor([1.0, 1, 1, 0, 0]).reshape(1, 1, 5)
+    agreement = torch.exp(-torch.tensor([0.0, 0.49, 0.51, 0, 9])).reshape(1, 1, 5)
+    nearness = torch.zeros_like(agreement)  # is for the network to judge
+    found = unsure(masks, torch.cat([nearness, agreement]))
+    assert found.flatten().tolist() == [0, 0, 1, 0, 0]
+
+
+def test_only_what_is_open_counts_in_the_losses():
+    """Elsewhere nothing is predicted that could be learnt."""
+    adversary, batch = small_adversary(fill="propagate"), random_batch(0, fill="propagate")
+    with torch.no_grad():
+        predicted = adversary.generator(*batch.given)
+    error, is_open = (predicted - batch.frames).abs(), batch.open.expand_as(predicted) == 1
+    assert is_open.sum() < 0.9 * 3 * batch.masks.sum()
+    losses = adversary.learn(batch, 0)
+    torch.testing.assert_close(losses[names.LOSS_HOLE], error[is_open].mean())
+    torch.testing.assert_close(losses[names.LOSS_VALID], error[~is_open].mean())
+
+
+def test_where_all_is_sure_there_is_nothing_to_learn_and_nothing_breaks():
+    adversary, batch = small_adversary(fill="propagate"), random_batch(0, fill="propagate")
+    batch.belief.fill_(1)
+    before = {name: one.clone() for name, one in adversary.generator.state_dict().items()}
+    losses = adversary.learn(batch, 0)
+    assert losses[names.LOSS_HOLE] == 0
+    assert all(torch.isfinite(one) for one in losses.values())
+    assert all(torch.equal(one, before[n]) for n, one in adversary.generator.state_dict().items())
+
+
+def gradients(generator, batch):
+    loss = functional.l1_loss(generator(*batch.given), batch.frames)
+    found = torch.autograd.grad(loss, list(generator.parameters()))
+    return dict(zip(dict(generator.named_parameters()), found, strict=True))
+
+
+@pytest.mark.parametrize("fill", WITH_A_FILL)
+def test_the_last_layer_learns_at_once_and_after_one_step_all_do(fill):
+    generator, batch = small_generator(fill=fill).double(), random_batch(0, fill=fill)
+    first = gradients(generator, batch)
+    assert {name for name, one in first.items() if one.any()} == {
+        "decoder.6.weight",
+        "decoder.6.bias",
+    }
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            parameter.sub_(first[name])
+    # The softmax does not see what is added to all of its scores.
+    unseen = {n for n, one in gradients(generator, batch).items() if not one.any()}
+    assert {name for name in unseen if not name.endswith("key_embedding.bias")} == set()
+
+
+@pytest.mark.parametrize(
+    ("fill", "belief", "words"),
+    [
+        ("none", True, "this generator has fill 'none': give no belief"),
+        ("diffuse", False, r"has fill 'diffuse': give a belief \[B, T, 2, H, W\]"),
+        ("propagate", False, "has fill 'propagate': give a belief"),
+    ],
+)
+def test_a_belief_too_many_or_too_few_is_refused(fill, belief, words):
+    frames = torch.zeros(1, FRAMES, 3, SIDE, SIDE)
+    more = [frames[:, :, :2]] if belief else []
+    with pytest.raises(ValueError, match=words):
+        small_generator(fill=fill)(frames, frames[:, :, :1], *more)
+
+
+def test_a_fill_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="the fill is 'telea'; there are none, diffuse, propagate"):
+        Generator(8, 1, (1, 2), fill="telea")
+
+
+def test_names_are_the_official_ones_and_only_the_first_layer_is_wider():
+    plain, ours = (small_generator(fill=fill).state_dict() for fill in ("none", "propagate"))
+    assert list(plain) == list(ours)
+    wider = {name for name, one in plain.items() if one.shape != ours[name].shape}
+    assert wider == {"encoder.0.weight"}
+    assert ours["encoder.0.weight"].shape[1] == 6
+    assert plain["encoder.0.weight"].shape[1] == 3
