@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from data_pipeline.build.plan import MEGABYTE
 from data_pipeline.cli.background import in_background
 from data_pipeline.cli.progress import Progress
+from data_pipeline.cli.ray_session import actor_beside_driver
 
 _EVERY_S = 0.5
 
@@ -69,9 +70,7 @@ class Reporter:
 @contextmanager
 def collect_progress(shown: Progress) -> Iterator[Reporter]:
     """Sum up what tasks report, and show it: videos, frames per second, bytes, rejected."""
-    # The actor may lose its node; then it counts from nothing again.
-    lasting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-    totals: Any = lasting(_Totals).remote()
+    totals = actor_beside_driver(_Totals)
     try:
         with in_background("build progress", partial(_watch, totals, shown)):
             yield Reporter(totals)

@@ -19,6 +19,8 @@ from data_pipeline.cli.ray_cluster import Unusable
 OBJECT_STORE_BYTES = 256 * 2**20
 _MAX_CHARS = 500  # characters of what Ray says, which may be a table
 
+_NODE_ID = "ray.io/node-id"  # a label that Ray gives to each node
+
 # Read by Ray when it starts; what the user has set wins.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,6 +63,15 @@ def ray_session(cpus: int) -> Iterator[None]:
         raise RayLost(
             f"Ray gave up ({_causes(error)[:_MAX_CHARS]}): run the same command to resume"
         ) from error
+
+
+def actor_beside_driver(kind: type) -> Any:
+    """Start an actor without CPUs on the node of this process; returns its handle.
+
+    Ray places such an actor on any node, and a job would end with a node that only works for it.
+    """
+    here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+    return ray.remote(num_cpus=0, label_selector=here)(kind).remote()
 
 
 @contextmanager

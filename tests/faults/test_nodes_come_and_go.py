@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
+from data_pipeline.cli.ray_session import actor_beside_driver, ray_session
 from tests.faults.processes import finish
 from tests.faults.training import made, wait_until
 
@@ -54,6 +56,20 @@ def warn(cluster, node):
         capture_output=True,
         timeout=60,
     )  # fmt: skip
+
+
+def test_actors_of_a_job_are_where_no_worker_node_can_take_them_along(cluster, monkeypatch):
+    for _ in range(3):
+        cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with ray_session(1):
+        places = ray.get([actor_beside_driver(_Where).node.remote() for _ in range(6)])
+        assert set(places) == {ray.get_runtime_context().get_node_id()}
+
+
+class _Where:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
 
 
 def test_two_nodes_then_one_then_two(place, cluster):

@@ -19,7 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from data_pipeline.cli import errors
 from data_pipeline.cli.command import Refused, UserError, say
 from data_pipeline.cli.progress import progress
-from data_pipeline.cli.ray_session import ray_session
+from data_pipeline.cli.ray_session import actor_beside_driver, ray_session
 from data_pipeline.storage import lake
 from training.config.train_config import TrainConfig
 from training.driver.failures import Ending
@@ -51,7 +51,7 @@ def run_workers(
     """
     with ray_session(cpus=config.workers * config.worker_threads), _known_warnings():
         _say_what_is_missing(config)
-        board: Any = ray.remote(num_cpus=0)(Board).remote()
+        board = actor_beside_driver(Board)
         trainer = _Trainer(
             work,
             train_loop_config={"job": replace(job, board=board)},
