@@ -1,7 +1,7 @@
 """An evaluation, recorded once: the same versions, data and protocol are never scored twice."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from data_pipeline.cli import ray_session
 from data_pipeline.cli.command import UserError, say
@@ -10,8 +10,9 @@ from data_pipeline.format import provenance
 from data_pipeline.read.reader import DataSet
 from data_pipeline.tracking import client_timeouts
 from mlops.evaluation import inputs, results
-from mlops.evaluation.pool import Job, Scored, score
+from mlops.evaluation.pool import Scored, score
 from mlops.evaluation.protocol import Protocol
+from mlops.evaluation.scoring import Plan
 from mlops.tracking import connection, names, registry, runs
 from mlops.tracking.loaded_model import trained_size
 from mlops.tracking.model_uri import parse_model_uri
@@ -19,32 +20,6 @@ from mlops.tracking.registry import Version
 
 _MAX_BEGUN = 100  # evaluations of one version that are looked at
 _DRAWN = 2  # clips of the best, and as many of the worst
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Data, protocol and workers of an evaluation."""
-
-    tracking_uri: str
-    data_uri: str
-    protocol: Protocol
-    workers: int
-    """Processes for each version."""
-    i3d: str = ""
-    """URI of the weights of I3D; "" = none."""
-
-    def job(self, version: Version, champion: Version | None, drawn: int = _DRAWN) -> Job:
-        """Return the job of the pool."""
-        return Job(
-            self.tracking_uri,
-            version,
-            champion,
-            self.data_uri,
-            self.protocol,
-            self.workers,
-            drawn,
-            self.i3d,
-        )
 
 
 def opponent(uri: str, requested: str, version: Version) -> Version | None:
@@ -151,7 +126,7 @@ def _recorded(
         # A place that takes no files is found before hours of work.
         runs.log_json(uri, run_id, names.PROTOCOL_JSON, asdict(plan.protocol))
         with ray_session.ray_session(plan.workers):
-            scored = score(plan.job(version, champion))
+            scored = score(plan, version, champion, _DRAWN)
         client_timeouts.restore()
         say(f"models at work {scored.busy:.0%} of the time")
         still_ours()

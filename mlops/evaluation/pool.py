@@ -17,7 +17,6 @@ from data_pipeline.cli.command import Refused
 from data_pipeline.cli.progress import progress
 from data_pipeline.read.reader import DataSet
 from mlops.evaluation import inputs, metrics
-from mlops.evaluation.protocol import Protocol
 from mlops.evaluation.results import ClipScore
 from mlops.evaluation.scoring import (
     DRAWN,
@@ -25,6 +24,7 @@ from mlops.evaluation.scoring import (
     FEATURES,
     TRUTH,
     Extremes,
+    Plan,
     Row,
     ScoringActor,
     Task,
@@ -33,23 +33,6 @@ from mlops.tracking import names
 from mlops.tracking.registry import Version
 
 _THREADS = 2  # of an actor: one has the model while the other reads and measures
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One evaluation: what is scored on what."""
-
-    tracking_uri: str
-    version: Version
-    champion: Version | None
-    data_uri: str
-    protocol: Protocol
-    workers: int
-    """Processes for each version."""
-    drawn: int
-    """Clips to draw of the best, and as many of the worst."""
-    i3d: str = ""
-    """URI of the weights of I3D; "" = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +49,43 @@ class Scored:
     """Share of the time that the models of both versions were at work, 0 to 1."""
 
 
-def score(job: Job) -> Scored:
+def score(plan: Plan, version: Version, champion: Version | None, drawn: int) -> Scored:
     """Score candidate, classical fills and champion; needs an open Ray session.
+
+    Args:
+        plan: on what.
+        version: the candidate.
+        champion: scored after it; None where there is none.
+        drawn: clips to draw of the best, and as many of the worst.
 
     Raises:
         Refused: a version cannot be loaded, or does not answer as it should.
         UserError, TransientError, ...: errors of the data set, its store or MLflow.
     """
-    task = Task(
-        tracking_uri=job.tracking_uri,
-        version=job.version,
-        subject=names.SUBJECT_CANDIDATE,
-        data_uri=job.data_uri,
-        protocol=job.protocol,
-        floors=True,
-        drawn=job.drawn,
-        i3d=job.i3d,
-    )
+    candidate = names.SUBJECT_CANDIDATE
+    task = Task(plan=plan, version=version, subject=candidate, floors=True, drawn=drawn)
     tasks = [task]
-    if job.champion is not None:
+    if champion is not None:
         who = names.SUBJECT_CHAMPION
-        tasks.append(replace(task, version=job.champion, subject=who, floors=False, drawn=0))
+        tasks.append(replace(task, version=champion, subject=who, floors=False, drawn=0))
     rows: list[Row] = []
     elapsed = 0.0
     for one in tasks:
         began = time.monotonic()
-        rows += _rows(one, job.workers)
+        rows += _rows(one)
         elapsed += time.monotonic() - began
     scored = [row for row in rows if not row.get(DRAWN) and row.get(FEATURES) is None]
     scored.sort(key=lambda row: (row["subject"], row["position"]))
     columns = [field.name for field in fields(ClipScore)]
     scores = tuple(ClipScore(**{name: row[name] for name in columns}) for row in scored)
-    busy = _at_work(scores) / (elapsed * job.workers)
-    return Scored(scores, _distances(rows), _drawings(rows, job.drawn), busy)
+    busy = _at_work(scores) / (elapsed * plan.workers)
+    return Scored(scores, _distances(rows), _drawings(rows, drawn), busy)
 
 
-def _rows(task: Task, workers: int) -> list[Row]:
+def _rows(task: Task) -> list[Row]:
     """All rows of one version, under a progress bar."""
-    data_set = DataSet.open(task.data_uri)
-    clips = inputs.fixed_clips(data_set, task.protocol)
+    plan = task.plan
+    clips = inputs.fixed_clips(DataSet.open(plan.data_uri), plan.protocol)
     frames: dict[int, int] = {}
     for clip in clips:
         frames[clip.video] = frames.get(clip.video, 0) + len(clip.frames)
@@ -112,7 +93,7 @@ def _rows(task: Task, workers: int) -> list[Row]:
     videos = sorted(frames, key=lambda video: (-frames[video], video))
     rows, seen = [], set()
     with progress(f"score {task.version.uri}", len(clips), "clips") as bar:
-        for row in _scored(task, videos, min(workers, len(videos))):
+        for row in _scored(task, videos, min(plan.workers, len(videos))):
             rows.append(row)
             seen.add(row["position"])
             bar.at(len(seen))

@@ -9,10 +9,10 @@ from data_pipeline.read.reader import DataSet
 from data_pipeline.storage import lake
 from mlops.config import LineageConfig
 from mlops.evaluation import results
-from mlops.evaluation.evaluation import Plan
 from mlops.evaluation.pool import score
 from mlops.evaluation.protocol import Protocol
 from mlops.evaluation.results import ClipScore
+from mlops.evaluation.scoring import Plan
 from mlops.tracking import names, registry
 from mlops.tracking.registry import Version
 
@@ -54,7 +54,7 @@ def reproduced(config: LineageConfig, uri: str, version: Version) -> dict[str, f
         tracking_uri=uri, data_uri=data_uri, protocol=before.protocol, workers=config.workers
     )
     with ray_session(plan.workers):
-        again = score(plan.job(version, champion, drawn=0)).scores
+        again = score(plan, version, champion, drawn=0).scores
     found = _differences(before.scores, again, before.protocol)
     for column, difference in found.items():
         say(f"{column}: largest difference {difference:.3g}, on {len(again)} rows")

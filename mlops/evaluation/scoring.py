@@ -42,23 +42,32 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Data, protocol and workers of an evaluation, whatever the version."""
+
+    tracking_uri: str
+    """Where versions are registered."""
+    data_uri: str
+    protocol: Protocol
+    workers: int
+    """Processes for each version."""
+    i3d: str = ""
+    """URI of the weights of I3D; "" = no features."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Arguments of an actor."""
 
-    tracking_uri: str
-    """Where the version is registered."""
+    plan: Plan
     version: Version
     """Version to load; the only one in the process."""
     subject: str
     """The name its scores get."""
-    data_uri: str
-    protocol: Protocol
     floors: bool
     """Score the classical fills on the same clips too."""
     drawn: int
     """Clips to draw of the best, and as many of the worst, beside the best classical fill."""
-    i3d: str
-    """URI of the weights; "" = no features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +113,17 @@ class Scorer:
     """
 
     def __init__(self, task: Task) -> None:
-        self._task = task
-        with translated(task.tracking_uri):
-            self._model = load(task.tracking_uri, task.version)
-        self._data_set = DataSet.open(task.data_uri)
-        self._clips = inputs.fixed_clips(self._data_set, task.protocol)
+        plan = task.plan
+        self._task, self._protocol = task, plan.protocol
+        with translated(plan.tracking_uri):
+            self._model = load(plan.tracking_uri, task.version)
+        self._data_set = DataSet.open(plan.data_uri)
+        self._clips = inputs.fixed_clips(self._data_set, plan.protocol)
         self._floors = FILLS if task.floors else {}
         self._i3d: i3d.Weights | None = None
-        if task.i3d:
-            with lake.local_copy(task.i3d) as path:
-                self._i3d, _ = i3d.load(path, task.protocol.i3d_sha256)
+        if plan.i3d:
+            with lake.local_copy(plan.i3d) as path:
+                self._i3d, _ = i3d.load(path, plan.protocol.i3d_sha256)
         cv2.setNumThreads(1)  # of this process's one CPU
         self._at_the_model = threading.Lock()
         self._extremes = Extremes(task.drawn)
@@ -123,7 +133,7 @@ class Scorer:
         for clip in self._clips:
             if clip.video != video:
                 continue
-            given = inputs.read(self._data_set, clip, self._task.protocol)
+            given = inputs.read(self._data_set, clip, self._protocol)
             filled = self._filled(given)
             warping = self._warping_errors(given, filled)
             scores = [
@@ -141,7 +151,7 @@ class Scorer:
         return {self._task.subject: ours, **theirs}
 
     def _by_model(self, frames: Frames, masks: Frames) -> Frames:
-        official = self._task.protocol.official_windows
+        official = self._protocol.official_windows
         return self._model.inpaint(frames, masks, official_windows=official)
 
     def _warping_errors(
@@ -149,8 +159,8 @@ class Scorer:
     ) -> dict[str, dict[str, float]]:
         """Subject -> column -> mean over the pairs of frames; nan where no flow was given."""
         sources = {names.WARPING_DIS: flow.dis()}
-        if self._task.protocol.flows:
-            sources[names.WARPING_GIVEN] = flow.given(self._task.protocol.flows, given.video.id)
+        if self._protocol.flows:
+            sources[names.WARPING_GIVEN] = flow.given(self._protocol.flows, given.video.id)
         columns = (names.WARPING_DIS, names.WARPING_GIVEN)
         errors: dict[str, dict[str, list[float]]] = {
             subject: {column: [] for column in columns} for subject in filled

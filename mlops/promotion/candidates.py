@@ -10,9 +10,10 @@ from data_pipeline.read.reader import DataSet
 from data_pipeline.storage import lake
 from mlops.config import EvaluateConfig, Rule
 from mlops.evaluation import i3d, results, watcher
-from mlops.evaluation.evaluation import Plan, done, evaluate, opponent
+from mlops.evaluation.evaluation import done, evaluate, opponent
 from mlops.evaluation.protocol import Protocol
 from mlops.evaluation.results import Evaluation
+from mlops.evaluation.scoring import Plan
 from mlops.promotion import gate, printing, promotion
 from mlops.promotion.promotion import Decided, Outdated
 from mlops.tracking import locks, names, registry

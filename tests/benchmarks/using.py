@@ -19,9 +19,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `tests` is no installed package
 
 from data_pipeline.cli.ray_session import ray_session
-from mlops.evaluation.evaluation import Plan
 from mlops.evaluation.pool import score
 from mlops.evaluation.protocol import Protocol
+from mlops.evaluation.scoring import Plan
 from mlops.tracking import connection, names, registry, runs
 from mlops.tracking.registry import Version
 from tests.benchmarks.figures import Figure, show
@@ -115,7 +115,7 @@ def _evaluated(folder: Path, uri: str, version: Version) -> Figure:
     plan = Plan(tracking_uri=uri, data_uri=data, protocol=protocol, workers=1)
     with ray_session(1):
         began = time.monotonic()
-        scored = score(plan.job(version, None, drawn=0))
+        scored = score(plan, version, None, drawn=0)
         seconds = time.monotonic() - began
     return Figure(
         "evaluation, one worker: the model at work", seconds * scored.busy, "s",

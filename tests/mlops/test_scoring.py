@@ -15,14 +15,16 @@ from tests.mlops import foreign
 
 VERSION = Version("sttn", "1", {}, "")
 TASK = scoring.Task(
-    tracking_uri="sqlite:////nowhere/mlflow.db",
+    plan=scoring.Plan(
+        tracking_uri="sqlite:////nowhere/mlflow.db",
+        data_uri="/nowhere",
+        protocol=PROTOCOLS["clean"],
+        workers=1,
+    ),
     version=VERSION,
     subject=names.SUBJECT_CANDIDATE,
-    data_uri="/nowhere",
-    protocol=PROTOCOLS["clean"],
     floors=False,
     drawn=0,
-    i3d="",
 )
 AWAY = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
