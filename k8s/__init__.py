@@ -17,6 +17,7 @@
 | `keep_log.py` | command, the entrypoint of jobs: runs a command and keeps its log |
 | `jobs_api.py` | Ray's Jobs API, with or without Kubernetes: submit once, follow, stop |
 | `release_status.py` | the components of the release, and whether each is ready |
+| `kueue.py` | why Kueue does not start a job or a cluster, in words |
 | `pod_problems.py` | why pods do not run, in words |
 | `api.py` | client of the Kubernetes API server |
 | `port_forward.py` | HTTP over a port of a pod that the API server forwards |

@@ -8,6 +8,7 @@ from data_pipeline.cli.command import MISTAKE
 from k8s.api import Object
 from k8s.job_request import JobRequest
 from k8s.job_state import End
+from k8s.kueue import queue_of
 
 DIGEST = "sttn/asked"  # annotation: digest of the request, manifest and arguments
 
@@ -84,19 +85,25 @@ def has_started(job: Object) -> bool:
     return bool(status.get("jobId")) and status.get("jobStatus", "") not in ("", "PENDING")
 
 
+def is_suspended(job: Object) -> bool:
+    """Return whether a job waits for its queue, or for a person, to start it."""
+    return bool(job["spec"].get("suspend"))
+
+
 def describe(job: Object) -> str:
     """Describe the status that KubeRay gives of a job."""
     status = job.get("status", {})
     if job["metadata"].get("deletionTimestamp"):
         return "is being deleted"
     state = status.get("jobDeploymentStatus", "")
+    queue = f"queue {queue_of(job)}" if queue_of(job) else "somebody"
     failed = int(status.get("failed") or 0)
     attempt = f", attempt {failed + 1}" if failed else ""
     words = {
         "": "waits for KubeRay",
         "Initializing": "its cluster starts",
         "Running": "runs",
-        "Suspended": "is suspended, until its queue starts it",
+        "Suspended": f"is suspended, until {queue} starts it",
         "Suspending": "is being suspended",
         "Retrying": "failed, and restarts with a new cluster",
         "Waiting": "waits to be given a job",

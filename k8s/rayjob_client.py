@@ -15,6 +15,7 @@ from data_pipeline.cli.command import Refused, UserError, first_few
 from k8s.api import Api, AwayError, ConflictError, Object
 from k8s.job_request import JobRequest, check_ray
 from k8s.job_state import DONE, RUNNING, SUBMITTED, End
+from k8s.kueue import why_queued
 from k8s.pod_problems import find_problems
 from k8s.rayjob import (
     describe,
@@ -24,6 +25,7 @@ from k8s.rayjob import (
     failure_of_attempt,
     fill_template,
     has_started,
+    is_suspended,
     kept_log,
     request_digest,
     usage_error_of,
@@ -269,6 +271,8 @@ class RayJobs:
         """List why a job does not start; it has been followed for `watched` seconds."""
         if has_started(job):
             return []
+        if waiting := is_suspended(job) and why_queued(self._api, job):
+            return waiting
         if not job.get("status"):
             return [NO_OPERATOR] if watched > UNSEEN_S else []
         cluster = job["status"].get("rayClusterName")

@@ -8,6 +8,7 @@ import yaml
 
 from data_pipeline.cli.command import UserError
 from k8s.api import Api, AwayError, Object
+from k8s.kueue import why_queued
 from k8s.pod_problems import find_problems, short
 from k8s.rayjob_log import token_of
 
@@ -68,7 +69,7 @@ def components(api: Api, release: str) -> list[Component]:
     there = []
     ray = api.call("GET", f"/apis/ray.io/v1/namespaces/{api.namespace}/rayclusters/{release}")
     if ray is not None:
-        there.append(_ray(api, ray, find_problems(api, f"ray.io/cluster={release}")))
+        there.append(_ray(api, ray))
     for name in ("mlflow", "controller"):
         made = api.call("GET", f"{apps}/deployments/{release}-{name}")
         if made is not None:
@@ -82,8 +83,11 @@ def components(api: Api, release: str) -> list[Component]:
     return there
 
 
-def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Component:
-    status = cluster.get("status", {})
+def _ray(api: Api, cluster: Object) -> Component:
+    status, label = cluster.get("status", {}), f"ray.io/cluster={cluster['metadata']['name']}"
+    pods = api.call("GET", f"/api/v1/namespaces/{api.namespace}/pods", labelSelector=label)
+    outdated = _outdated(cluster, pods["items"])
+    wrong = [*find_problems(api, label), *outdated]
     have, want = status.get("readyWorkerReplicas", 0), status.get("desiredWorkerReplicas", 0)
     conditions = {one["type"]: one for one in status.get("conditions", [])}
     head = conditions.get("HeadPodReady", {}).get("status") == "True"
@@ -92,10 +96,36 @@ def _ray(api: Api, cluster: Object, wrong: Sequence[str]) -> Component:
         f"head {'ready' if head else 'not ready'}, {have} of {want} workers, {gpus} of "
         f"{status.get('desiredGPU', '0')} GPUs seen by Ray"
     )
-    ready = head and have >= want and bool(status)
-    if not status and _age_s(cluster) > UNSEEN_S:
-        wrong = [*wrong, NO_OPERATOR]
+    ready = head and have >= want and bool(status) and not outdated
+    if cluster["spec"].get("suspend"):
+        wrong += why_queued(api, cluster)
+    elif not status and _age_s(cluster) > UNSEEN_S:
+        wrong.append(NO_OPERATOR)
     return Component("Ray", ready, "; ".join([detail, *wrong]) if not ready else detail)
+
+
+def _outdated(cluster: Object, pods: Sequence[Object]) -> list[str]:
+    """Describe pods that run another image than their group's template, as before an upgrade."""
+    spec = cluster["spec"]
+    wanted = {one["groupName"]: _image(one["template"]) for one in spec["workerGroupSpecs"]}
+    wanted["headgroup"] = _image(spec["headGroupSpec"]["template"])
+    old = [one for one in pods if _image(one) != wanted.get(_group(one), _image(one))]
+    if not old:
+        return []
+    recreated = spec.get("upgradeStrategy", {}).get("type") == "Recreate"
+    label = f"ray.io/cluster={cluster['metadata']['name']}"
+    cure = "KubeRay replaces them" if recreated else f"kubectl delete pods --selector {label}"
+    images = ", ".join(sorted({_image(one) for one in old}))
+    return [f"{len(old)} pods run {images}, not the image of this release: {cure}"]
+
+
+def _image(pod: Object) -> str:
+    """Return the image of the container of Ray, which is the first."""
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def _group(pod: Object) -> str:
+    return str(pod["metadata"].get("labels", {}).get("ray.io/group", ""))
 
 
 def _age_s(made: Object) -> float:

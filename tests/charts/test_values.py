@@ -154,9 +154,39 @@ def test_shared_memory_is_a_volume_of_memory_within_the_pods():
     assert {"name": "shared-memory", "mountPath": "/dev/shm"} in mounts
 
 
-def test_a_queue_of_kueue_is_a_label_of_each_job():
-    for job in of_kind(objects({"queue": "video"}), "RayJob"):
-        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "video"
+def test_a_queue_of_kueue_and_a_priority_are_labels_of_jobs_and_of_the_standing_cluster():
+    values = {
+        "queue": "video",
+        "jobs": {"evaluate": {"queuePriority": "high"}},
+        "cluster": {"queue": "team", "queuePriority": "low"},
+    }
+    found = {
+        labels.get("sttn/kind", "cluster"): (
+            labels.get("kueue.x-k8s.io/queue-name"), labels.get("kueue.x-k8s.io/priority-class"),
+        )
+        for kind in ("RayJob", "RayCluster")
+        for labels in (one["metadata"]["labels"] for one in of_kind(objects(values), kind))
+    }  # fmt: skip
+    assert found == {
+        "shard": ("video", None), "train": ("video", None), "evaluate": ("video", "high"),
+        "cluster": ("team", "low"),
+    }  # fmt: skip
+    (cluster,) = of_kind(objects({"queue": "video"}), "RayCluster")
+    assert not [label for label in cluster["metadata"]["labels"] if "kueue" in label]
+
+
+def test_a_cluster_that_scales_itself_is_in_no_queue():
+    with pytest.raises(helm_python.HelmError, match="Kueue takes no cluster that scales itself"):
+        files({"cluster": {"queue": "team", "autoscaling": {"enabled": True}}})
+
+
+@pytest.mark.parametrize("strategy", ["Recreate", "None"])
+def test_what_an_upgrade_does_with_the_pods_of_the_standing_cluster(strategy):
+    (cluster,) = of_kind(objects({"cluster": {"upgrade": strategy}}), "RayCluster")
+    assert cluster["spec"]["upgradeStrategy"] == {"type": strategy}
+    assert of_kind(objects({}), "RayCluster")[0]["spec"]["upgradeStrategy"]["type"] == "Recreate"
+    for job in of_kind(objects({}), "RayJob"):
+        assert "upgradeStrategy" not in job["spec"]["rayClusterSpec"]
 
 
 def test_the_number_of_workers_bounds_a_cluster_that_does_not_scale():

@@ -72,6 +72,59 @@ def pod_of(container):
     }
 
 
+def pod_of_ray(group, image):
+    labels = {"ray.io/group": group}
+    return {"metadata": {"labels": labels}, "spec": {"containers": [{"image": image}]}}
+
+
+@pytest.mark.parametrize(
+    ("images", "strategy", "message"),
+    [
+        (("sttn:2", "sttn:2"), "Recreate", None),
+        (
+            ("sttn:1", "sttn:1"), "Recreate",
+            "2 pods run sttn:1, not the image of this release: KubeRay replaces them",
+        ),
+        (
+            ("sttn:2", "sttn:1"), "None",
+            "1 pods run sttn:1, not the image of this release: kubectl delete pods --selector "
+            "ray.io/cluster=sttn",
+        ),
+    ],
+)  # fmt: skip
+def test_a_standing_cluster_on_the_image_of_before_is_not_ready(images, strategy, message):
+    head, worker = images
+    pods = [pod_of_ray("headgroup", head), pod_of_ray("workers", worker)]
+    template = {"template": {"spec": {"containers": [{"image": "sttn:2"}]}}}
+    cluster = {
+        "metadata": {"name": "sttn", "creationTimestamp": "2026-11-30T00:00:00Z"},
+        "spec": {
+            "upgradeStrategy": {"type": strategy},
+            "headGroupSpec": template,
+            "workerGroupSpecs": [{"groupName": "workers", **template}],
+        },
+        "status": {
+            "readyWorkerReplicas": 1,
+            "desiredWorkerReplicas": 1,
+            "conditions": [{"type": "HeadPodReady", "status": "True"}],
+        },
+    }
+
+    class Standing(Cluster):
+        def call(self, method, path, **query):
+            if path.endswith("/rayclusters/sttn"):
+                return cluster
+            if path.endswith("/pods"):
+                return {"items": [{**one, "status": {"phase": "Running"}} for one in pods]}
+            return super().call(method, path, **query)
+
+    for pod in pods:
+        pod["metadata"]["name"] = "one"
+    ray = components(Standing((0, "")), "sttn")[0]
+    assert (ray.name, ray.ready) == ("Ray", message is None)
+    assert message is None or message in ray.detail
+
+
 def test_the_head_is_asked_and_without_one_mlflow():
     cluster = Cluster((0, "was written"), HEAD, MLFLOW)
     assert components(cluster, "sttn")[-1] == Component(

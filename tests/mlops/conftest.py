@@ -37,8 +37,8 @@ def data_set(once):
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Versions are scored in processes that fork, for tests of what is made of the scores.
+    """Score versions in forked processes, for tests that only use the scores.
 
-    Those of the pool itself, and of how rows and errors come out of it, start Ray's.
+    Tests of the pool itself, and of how rows and errors leave it, start Ray.
     """
     monkeypatch.setattr("ray.data.from_items", Rows)

@@ -1,4 +1,4 @@
-"""Somebody else's models: tiny pyfuncs as models from code, registered through the true code."""
+"""Third-party models: tiny pyfuncs as models from code, registered through the product's code."""
 
 import warnings
 from dataclasses import replace
@@ -81,7 +81,7 @@ def save(folder: Path, body: str, size=None) -> Path:
 
 
 def load(model_uri: str):
-    """Load as anybody would, without this project's code."""
+    """Load with plain MLflow, without this project's code."""
     with warnings.catch_warnings(record=True):
         return mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
 
@@ -98,7 +98,7 @@ def training_run(uri: str, name: str = "tiny") -> str:
 
 
 def register(uri: str, folder: Path, body: str = GREY, *, size=None, clips: int = 12):
-    """Train (not really), save and register a version; it becomes the candidate."""
+    """Record a training run, save and register a version; it becomes the candidate."""
     run_id = training_run(uri)
     version = registry.register(
         uri,
@@ -115,7 +115,7 @@ def register(uri: str, folder: Path, body: str = GREY, *, size=None, clips: int 
 def record_evaluation(
     uri: str, version, folder: Path, against: str | None = None, *, split="test", **hole_psnr
 ):
-    """Write an evaluation run as the evaluate command would, with hole PSNRs made up per subject.
+    """Write an evaluation run as the evaluate command would, with invented hole PSNRs per subject.
 
     Of two videos, the second of which is easier by 1 dB.
     """

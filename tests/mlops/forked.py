@@ -3,7 +3,7 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
-# One server for a test process: it holds no connection to a database, and no version's code.
+# One fork server per test process: it holds no database connection, and no version's code.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["mlops.evaluation.scoring", "mlops.promotion.promotion", "mlops.promotion.pruning", "torch"]

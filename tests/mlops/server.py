@@ -28,13 +28,13 @@ def basic(user, password):
 
 def wait_until_healthy(process, port, log, host="127.0.0.1"):
     """Wait for a server of MLflow; fails with its log when it ends or takes too long."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": host})
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": host})
     end = time.monotonic() + START_S
     while True:
         assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < end, "the server did not come up"
         try:
-            with urllib.request.urlopen(asked, timeout=2) as answer:
+            with urllib.request.urlopen(request, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except OSError:
@@ -42,9 +42,9 @@ def wait_until_healthy(process, port, log, host="127.0.0.1"):
 
 
 class Server:
-    """MLflow on one port all its life; it can be killed and started again.
+    """An MLflow server on a fixed port that can be killed and restarted.
 
-    With `auth`: the authentication application, and hosts are checked.
+    With `auth`: with authentication and a check of host names.
     """
 
     def __init__(self, folder: Path, store: str = "", *, auth: bool = False):
@@ -107,9 +107,9 @@ class Server:
 
 @contextmanager
 def postgresql():
-    """An empty database of a server of its own, which is gone afterwards; yields its URI.
+    """An empty database of a temporary server; yields its URI.
 
-    It refuses to run as root, and so does as a user of its own then, who must see the folder.
+    PostgreSQL refuses to run as root; it then runs as another user, who must see the folder.
     """
     folder = Path(tempfile.mkdtemp(prefix="sttn-postgresql-"))
     folder.chmod(0o755)

@@ -31,8 +31,8 @@ def _frames(path):
     return np.stack(list(video.read(path)))
 
 
-def _parts(mask):
-    """Boxes (left, top, width, height) of what is connected, and how much of each is hole."""
+def _components(mask):
+    """Boxes (left, top, width, height) of connected components, and the hole share of each."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     return [(tuple(map(int, s[:4])), s[4] / (s[2] * s[3])) for s in stats[1:count]]
 
@@ -41,7 +41,7 @@ def _parts(mask):
 @pytest.mark.parametrize(
     ("out", "masks"), [("out.mp4", "masks.mkv"), ("out", "masks.mp4"), ("out.mkv", "masks")]
 )
-def test_the_truth_stays_the_truth_outside_of_the_masks(tmp_path, width, height, out, masks):
+def test_pixels_outside_the_masks_are_unchanged(tmp_path, width, height, out, masks):
     source = write_video(tmp_path / "in.mp4", frames=7, width=96, height=64)
     if width % 2:  # H.264 in 4:2:0 has no odd sizes: as a folder of pictures
         frames, source = _frames(source), tmp_path / "odd"
@@ -61,7 +61,7 @@ def test_the_truth_stays_the_truth_outside_of_the_masks(tmp_path, width, height,
     assert np.array_equal(np.stack(list(masks_for(str(tmp_path / masks), facts).each)), hole)
 
 
-def test_the_same_command_writes_the_same_files_and_says_what_it_wrote(tmp_path, capsys):
+def test_burn_in_is_deterministic_and_reports_its_outputs(tmp_path, capsys):
     source = write_video(tmp_path / "in.mp4", frames=5, width=96, height=64)
     written = []
     for name in ("a", "b"):
@@ -69,9 +69,9 @@ def test_the_same_command_writes_the_same_files_and_says_what_it_wrote(tmp_path,
         assert _run(source, out, masks, "--logo", "--json") == 0
         written.append((out.read_bytes(), _frames(masks).tobytes()))
     assert written[0] == written[1]
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     share = (_frames(masks)[..., 0] == 255).mean()
-    assert told == {
+    assert printed == {
         "out": str(out),
         "masks": str(masks),
         "frames": 5,
@@ -80,12 +80,12 @@ def test_the_same_command_writes_the_same_files_and_says_what_it_wrote(tmp_path,
     }
 
 
-def test_texts_follow_one_another_and_begin_again(tmp_path):
+def test_texts_are_cycled(tmp_path):
     source = write_video(tmp_path / "in.mp4", frames=8, width=176, height=144)
     texts = ("--subtitle", "Yes.", "Not in this house, I am afraid.")
     assert _run(source, tmp_path / "out.mkv", tmp_path / "masks", *texts,
                 "--frames-per-text", "3") == 0  # fmt: skip
-    widths = [_parts(mask[..., 0])[0][0][2] for mask in _frames(tmp_path / "masks")]
+    widths = [_components(mask[..., 0])[0][0][2] for mask in _frames(tmp_path / "masks")]
     short, long = widths[0], widths[3]
     assert widths == [short] * 3 + [long] * 3 + [short] * 2
     assert long > 3 * short
@@ -108,7 +108,7 @@ def test_a_subtitle_is_white_on_black_at_the_bottom_in_a_box(width, height):
     mask = np.zeros((height, width), np.uint8)
     before = frame.copy()
     overlays.subtitle("Not now.", width, height, ImageFont.load_default).lay(frame, mask)
-    (((left, top, wide, high), share),) = _parts(mask)
+    (((left, top, wide, high), share),) = _components(mask)
     assert share == 1  # a box
     assert top > height / 2
     assert top + high < height
@@ -123,7 +123,7 @@ def test_a_subtitle_is_white_on_black_at_the_bottom_in_a_box(width, height):
     assert frame[changed].min() < 10
 
 
-def test_letters_grow_with_the_frame():
+def test_font_size_scales_with_the_frame():
     heights = []
     for width, height in ((1280, 720), (1920, 1080), (3840, 2160)):
         made = overlays.subtitle("Home again", width, height, ImageFont.load_default)
@@ -132,13 +132,13 @@ def test_letters_grow_with_the_frame():
     assert 0.05 < heights[0] < 0.09
 
 
-def test_a_long_text_takes_two_lines_and_then_smaller_letters():
+def test_long_text_wraps_to_two_lines_then_shrinks():
     def drawn(text):
         return overlays.subtitle(text, 320, 240, ImageFont.load_default)
 
     one, two = drawn("It rained."), drawn("It rained the whole night, and nobody came to see me.")
     small = drawn(" ".join(["It rained the whole night, and nobody came to see me."] * 2))
-    assert len(_parts(one.hole.astype(np.uint8))) == 1
+    assert len(_components(one.hole.astype(np.uint8))) == 1
     assert 1.7 * one.hole.shape[0] < two.hole.shape[0] < 2.4 * one.hole.shape[0]
     assert small.hole.shape[0] < two.hole.shape[0]
     for made in (two, small):
@@ -155,7 +155,7 @@ def test_a_logo_drifts_slowly_across_the_upper_part(width, height):
         frame = np.zeros((height, width, 3), np.uint8)
         mask = np.zeros((height, width), np.uint8)
         made.lay(frame, mask)
-        (((left, top, wide, high), share),) = _parts(mask)
+        (((left, top, wide, high), share),) = _components(mask)
         assert 0.6 < share < 0.95  # a disc
         assert abs(wide - high) <= 1
         assert min(left, top) >= 0
@@ -176,7 +176,7 @@ def test_a_logo_drifts_slowly_across_the_upper_part(width, height):
 
 
 @pytest.mark.parametrize("opacity", [0.5, 1.0])
-def test_a_logo_lets_through_what_it_does_not_hide(opacity):
+def test_logo_opacity_blends_with_the_frame(opacity):
     seen = []
     for grey in (0, 200):
         frame = np.full((144, 176, 3), grey, np.uint8)
@@ -192,20 +192,20 @@ def test_a_logo_lets_through_what_it_does_not_hide(opacity):
     np.testing.assert_allclose(through, 200 * (1 - opacity), atol=1)
 
 
-def test_another_font_has_other_letters(tmp_path, capsys):
+def test_font_option_changes_the_glyphs(tmp_path, capsys):
     source = write_video(tmp_path / "in.mp4", frames=2, width=176, height=144)
     argv = (source, tmp_path / "out.mkv", tmp_path / "masks", "--subtitle", "Où étais-tu ?")
     assert _run(*argv) == 2
     said = capsys.readouterr().err
     assert "Pillow's own font has no letter for 'ùé' of 'Où étais-tu ?': give another" in said
     assert _run(*argv, "--font", WIDE_FONT) == 0
-    # It has a letter of no width for this one, so that nothing would be seen.
+    # The font has a zero-width glyph for this letter, so nothing would be visible.
     again = (source, tmp_path / "again.mkv", tmp_path / "again", "--subtitle", "\u200b")
     assert _run(*again, "--font", WIDE_FONT) == 2
     assert "has no letter for '\\u200b'" in capsys.readouterr().err
 
 
-def test_without_lossless_it_is_what_every_player_shows(tmp_path):
+def test_pixel_format_with_and_without_lossless(tmp_path):
     source = write_video(tmp_path / "in.mp4", frames=3, width=96, height=64)
     for flag, pixels in (("--no-lossless", "yuv420p"), ("--lossless", "gbrp")):
         out = tmp_path / f"out{flag}.mp4"
@@ -214,7 +214,7 @@ def test_without_lossless_it_is_what_every_player_shows(tmp_path):
             assert container.streams.video[0].pix_fmt == pixels
 
 
-def test_sound_and_times_are_kept_in_the_video_only(tmp_path, capsys):
+def test_video_keeps_audio_and_timestamps_masks_keep_timestamps_only(tmp_path, capsys):
     times = [40 * at + (15 if at % 3 else 0) for at in range(50)]
     source = with_sound(tmp_path / "in.mp4", times=times)
     out, masks = tmp_path / "out.mp4", tmp_path / "masks.mp4"
@@ -229,8 +229,8 @@ def test_sound_and_times_are_kept_in_the_video_only(tmp_path, capsys):
     assert "audio left out" in capsys.readouterr().out
 
 
-def test_what_was_burnt_in_is_removed_and_measured(store, tmp_path, capsys):
-    """Both commands, one after the other, as a person uses them."""
+def test_inpaint_removes_a_burnt_in_overlay_and_measures_psnr(store, tmp_path, capsys):
+    """Both commands, one after the other, as a user runs them."""
     foreign.register(store, tmp_path / "model", TELEA)
     source = write_video(tmp_path / "in.mp4", frames=30, width=176, height=144)
     out, masks = tmp_path / "out.mp4", tmp_path / "masks.mkv"
@@ -238,9 +238,9 @@ def test_what_was_burnt_in_is_removed_and_measured(store, tmp_path, capsys):
     model = ("--model", "models:/sttn@candidate", "--tracking-uri", store)
     argv = map(str, (out, masks, tmp_path / "filled.mp4", "--truth", source, *model, "--json"))
     assert inpaint.main([*argv]) == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["hole_frames"] == 30
-    found = told["hole_psnr_db"]
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["hole_frames"] == 30
+    found = printed["hole_psnr_db"]
     assert found["model"] == pytest.approx(found["telea"])  # the model is Telea's method
     assert found["propagation"] > 25
 
@@ -278,7 +278,7 @@ def test_what_was_burnt_in_is_removed_and_measured(store, tmp_path, capsys):
         (["{video}", "{out}"], "Missing from burn_in: MASKS"),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(tmp_path, capsys, argv, said):
+def test_user_errors_are_one_line_and_write_nothing(tmp_path, capsys, argv, said):
     files = {
         "video": write_video(tmp_path / "in.mp4", frames=3, width=96, height=64),
         "tiny": write_video(tmp_path / "tiny.mp4", frames=3, width=24, height=16),

@@ -1,6 +1,6 @@
-"""What a film is beside its pixels: the result has it too, or a line says what it has not.
+"""Properties of a film besides its pixels: the result keeps them, or a line names what was dropped.
 
-The judge is ffmpeg: what it says and shows of the source, and of the result.
+ffmpeg is the reference: what it prints and decodes of the source, and of the result.
 """
 
 import re
@@ -58,7 +58,7 @@ def keeper(empty_database, tmp_path_factory):
 
 @pytest.fixture
 def through(keeper, monkeypatch, capsys):
-    """Inpaint a corner of a film; gives the result and the line of what was not kept."""
+    """Inpaint a corner of a film; returns the line that names what was not kept."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
 
     def run(source, out, *flags, code=0):
@@ -87,7 +87,7 @@ def video_of(path):
 
 
 def side_data(path):
-    """What ffmpeg says of the first frame and its colours."""
+    """What ffmpeg prints about the first frame and its colours."""
     argv = [
         FFMPEG,
         "-hide_banner",
@@ -122,7 +122,7 @@ def far(one, other):
         ("png", (), "pixel aspect 16:11"),
     ],
 )
-def test_the_shape_of_pixels(through, tmp_path, name, flags, lost):
+def test_pixel_aspect_ratio(through, tmp_path, name, flags, lost):
     source = film(tmp_path / "in.mp4", "-vf", "setsar=16/11", "-pix_fmt", "yuv420p")
     assert lost in through(source, tmp_path / name, *flags)
     if not lost:
@@ -159,7 +159,7 @@ def _deep(path):
 
 @pytest.mark.parametrize("blend_width", [0, 4])
 @pytest.mark.parametrize("out", ["out.mkv", "png"])
-def test_known_pixels_lose_no_depth(through, tmp_path, out, blend_width):
+def test_known_pixels_keep_their_bit_depth(through, tmp_path, out, blend_width):
     fine = "format=gbrp10le,gblur=3"
     source = film(tmp_path / "in.mkv", "-vf", fine, "-c:v", "ffv1", "-pix_fmt", "gbrp10le")
     through(source, tmp_path / out, "--lossless", "--blend-width", blend_width)
@@ -214,23 +214,21 @@ def test_high_dynamic_range_is_never_written_in_8_bits(through, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    ("size", "told"), [("96x64", "smpte170m/bt709/"), ("1280x720", "bt709/bt709/")]
+    ("size", "tags"), [("96x64", "smpte170m/bt709/"), ("1280x720", "bt709/bt709/")]
 )
-def test_rgb_says_what_it_is_written_in(through, tmp_path, size, told):
-    """No player has to guess, and be 22 levels off where it guesses otherwise."""
+def test_rgb_output_is_tagged_with_its_colour_space(through, tmp_path, size, tags):
+    """A player that guessed the matrix wrongly would be 22 levels off."""
     source = film(
         tmp_path / "in.mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0", "-frames:v", 2, size=size
     )
     lost = through(source, tmp_path / "out.mp4", "--crf", 4)
     assert lost == "not kept: RGB colour (4:2:0 is written: --lossless keeps it)"
-    assert f"yuv420p(tv, {told}iec61966-2-1" in video_of(tmp_path / "out.mp4")
+    assert f"yuv420p(tv, {tags}iec61966-2-1" in video_of(tmp_path / "out.mp4")
     assert far(shown(source), shown(tmp_path / "out.mp4")) < 3
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
-def test_what_says_nothing_of_its_colours_looks_the_same_whatever_a_player_guesses(
-    through, tmp_path, matrix
-):
+def test_untagged_colours_look_the_same_with_either_matrix(through, tmp_path, matrix):
     source = film(tmp_path / "in.mp4", "-pix_fmt", "yuv420p", "-frames:v", 2, size="1280x720")
     through(source, tmp_path / "out.mp4", "--crf", 4)
     both = (shown(one, f"scale=in_color_matrix={matrix}") for one in (source, tmp_path / "out.mp4"))
@@ -263,7 +261,7 @@ def test_full_range(through, tmp_path, codec):
         (("-c:v", "ffv1", "-pix_fmt", "gray"), ".mkv", ""),
     ],
 )  # fmt: skip
-def test_what_has_no_place_is_named(through, tmp_path, flags, suffix, lost):
+def test_properties_that_are_dropped_are_named(through, tmp_path, flags, suffix, lost):
     source = film(tmp_path / f"in{suffix}", *flags)
     assert through(source, tmp_path / "out.mp4") == (f"not kept: {lost}" if lost else "")
     if "4:2:0" in lost:
@@ -271,7 +269,7 @@ def test_what_has_no_place_is_named(through, tmp_path, flags, suffix, lost):
 
 
 @pytest.mark.parametrize(("suffix", "tag"), [(".mp4", "hvc1"), (".mov", "hvc1")])
-def test_hevc_has_the_tag_that_all_players_show(through, tmp_path, suffix, tag):
+def test_hevc_has_the_codec_tag_that_all_players_accept(through, tmp_path, suffix, tag):
     source = film(tmp_path / "in.mp4", "-pix_fmt", "yuv420p")
     through(source, tmp_path / f"out{suffix}", "--codec", "hevc")
     assert f"({tag} /" in video_of(tmp_path / f"out{suffix}")
@@ -279,7 +277,7 @@ def test_hevc_has_the_tag_that_all_players_show(through, tmp_path, suffix, tag):
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    """A film with everything that films have beside their frames."""
+    """A film with every kind of track and metadata besides its frames."""
     folder = tmp_path_factory.mktemp("rich")
     (folder / "texts.srt").write_text(TEXTS)
     (folder / "about.txt").write_text(ABOUT)
@@ -305,7 +303,7 @@ def _texts(path):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
-def test_tracks_titles_and_chapters(through, tmp_path, rich, suffix):
+def test_tracks_metadata_and_chapters_are_kept(through, tmp_path, rich, suffix):
     out = tmp_path / f"out{suffix}"
     lost = through(rich, out)
     said = said_about(out)
@@ -333,7 +331,7 @@ def test_tracks_titles_and_chapters(through, tmp_path, rich, suffix):
         assert not re.search('size="0"|#000000', _texts(out))  # shown, and not black on black
 
 
-def test_tracks_of_an_mp4_in_a_matroska_file_and_back(through, tmp_path, rich):
+def test_mp4_tracks_survive_matroska_and_back(through, tmp_path, rich):
     through(rich, tmp_path / "one.mp4")
     assert through(tmp_path / "one.mp4", tmp_path / "two.mkv") == ""
     assert through(tmp_path / "two.mkv", tmp_path / "three.mp4") == ""
@@ -345,12 +343,12 @@ def test_tracks_of_an_mp4_in_a_matroska_file_and_back(through, tmp_path, rich):
         assert "Bye" in _texts(path)
 
 
-def test_what_pictures_have_no_place_for(through, tmp_path, rich):
+def test_image_folder_output_names_everything_dropped(through, tmp_path, rich):
     lost = "not kept: 2 subtitle tracks, 1 attached file, 1 cover picture, chapters, metadata"
     assert through(rich, tmp_path / "png") == lost
 
 
-def test_more_tracks_of_frames_and_other_data_are_named(through, tmp_path):
+def test_extra_video_and_data_tracks_are_named(through, tmp_path):
     second = ("-f", "lavfi", "-i", "testsrc=d=0.4:s=32x32:r=25")
     source = film(
         tmp_path / "in.mkv", "-map", "0:v", "-map", "1:v", "-pix_fmt", "yuv420p", inputs=second
@@ -358,7 +356,7 @@ def test_more_tracks_of_frames_and_other_data_are_named(through, tmp_path):
     assert through(source, tmp_path / "out.mp4") == "not kept: 1 more video track"
 
 
-def test_what_is_beside_the_frames_in_matroska(through, tmp_path):
+def test_matroska_alpha_and_stereo_side_data(through, tmp_path):
     alpha = film(tmp_path / "in.webm", "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p")
     assert through(alpha, tmp_path / "out.webm", "--codec", "vp9") == "not kept: alpha"
     assert "alpha_mode" not in said_about(tmp_path / "out.webm")  # nothing claims to have any
@@ -370,7 +368,7 @@ def test_what_is_beside_the_frames_in_matroska(through, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_chapters_of_another_clock(through, tmp_path, suffix):
+def test_chapters_outside_the_film_are_dropped_and_named(through, tmp_path, suffix):
     (tmp_path / "about.txt").write_text(ABOUT)
     chapters = ("-i", tmp_path / "about.txt")
     source = film(tmp_path / "in.mkv", "-map", "0:v", "-map_chapters", 1, "-map_metadata", -1,
@@ -380,8 +378,8 @@ def test_chapters_of_another_clock(through, tmp_path, suffix):
     assert "Chapter" not in said_about(tmp_path / f"out{suffix}")
 
 
-def test_sound_that_not_even_matroska_takes(through, tmp_path):
-    """Whoever gave OUT as .mkv is not told to give it as .mkv."""
+def test_audio_that_matroska_cannot_hold(through, tmp_path):
+    """The message for an .mkv output does not suggest .mkv."""
     source = film(tmp_path / "in.wmv", inputs=SOUND)
     error = through(source, tmp_path / "out.mkv", code=2)
     assert error.rstrip().endswith("which .mkv does not take: give --no-audio")
@@ -390,8 +388,8 @@ def test_sound_that_not_even_matroska_takes(through, tmp_path):
     through(source, tmp_path / "out.mkv", "--no-audio")
 
 
-def test_what_a_container_turns_out_not_to_hold(through, tmp_path, monkeypatch):
-    """Said before the model works, and not by a traceback after it has."""
+def test_container_limits_are_refused_before_the_model_runs(through, tmp_path, monkeypatch):
+    """Refused before the model runs, not by a traceback afterwards."""
     monkeypatch.setattr("mlops.inpainting.pipeline.filled", None)
     flags = ("-pix_fmt", "yuv420p", "-c:a", "truehd", "-strict", -2)
     source = film(tmp_path / "in.mkv", *flags, inputs=SOUND)
@@ -405,8 +403,8 @@ def test_what_a_container_turns_out_not_to_hold(through, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-def test_a_film_of_a_frame_or_two_in_hevc(tmp_path, frames):
-    """x265 gives them times that it never set: every third such file could not be written."""
+def test_hevc_with_one_or_two_frames(tmp_path, frames):
+    """x265 gives them uninitialised timestamps: every third such file could not be written."""
     source = film(tmp_path / "in.mp4", "-pix_fmt", "yuv420p", "-frames:v", frames)
     facts = video.facts_of(source)
     for number in range(12):
@@ -440,7 +438,7 @@ def _times(path):
     [
         ("in.ts", ("-c:a", "mp2", "-output_ts_offset", 36000), None),
         ("in.mkv", ("-c:a", "flac", "-output_ts_offset", 36000), 0),
-        # ffmpeg itself shows these by as many frames too late as they are stored out of order.
+        # ffmpeg itself shows these late, by the number of reordered frames.
         ("in.avi", ("-c:v", "libx264", "-bf", 2, "-c:a", "mp2"), 0),
         ("in.avi", ("-c:v", "mpeg4", "-bf", 2, "-c:a", "mp2"), 0),
         ("in.flv", ("-c:v", "libx264", "-c:a", "libmp3lame", "-ar", 44100), None),
@@ -449,14 +447,14 @@ def _times(path):
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_films_begin_at_zero_with_their_sound_in_step(through, tmp_path, name, flags, late, suffix):
-    """`late`: seconds by which the frames begin after the sound; None = as of the source."""
+def test_output_starts_at_zero_with_audio_in_sync(through, tmp_path, name, flags, late, suffix):
+    """`late`: seconds by which the frames start after the audio; None = as in the source."""
     source = film(tmp_path / name, "-pix_fmt", "yuv420p", *flags, inputs=SOUND)
     out = tmp_path / f"out{suffix}"
     through(source, out)
     (before, heard_before), (after, heard) = _times(source), _times(out)
     expected = before[0] - heard_before if late is None else late
-    # Where the first of the sound is only there to begin decoding, players leave it out.
+    # Players skip audio priming samples at the start.
     assert min(after[0], heard) == pytest.approx(0, abs=0.03)
     assert np.diff(after) == pytest.approx(np.diff(before), abs=2e-3)
     assert after[0] - heard == pytest.approx(expected, abs=2e-3)
@@ -464,8 +462,8 @@ def test_films_begin_at_zero_with_their_sound_in_step(through, tmp_path, name, f
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_sound_in_packets_shorter_than_the_clock_of_matroska_ticks(through, tmp_path, suffix):
-    """Two of them have the same time, which others take for going back."""
+def test_audio_packets_shorter_than_a_matroska_tick(through, tmp_path, suffix):
+    """Two of them get the same timestamp, which some readers take for a step back."""
     flags = ("-pix_fmt", "yuv420p", "-c:a", "pcm_s16le", "-af", "asetnsamples=n=24")
     source = film(tmp_path / "in.mkv", *flags, inputs=SOUND)
     through(source, tmp_path / f"out{suffix}")

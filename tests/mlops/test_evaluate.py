@@ -59,7 +59,7 @@ def _expected_of_clips(data, fill):
 
 
 def _expected(data, fill):
-    """The same of a fill of one frame."""
+    """The same for a single-frame fill."""
 
     def of_clip(frames, masks):
         return [fill(*pair) for pair in zip(frames, masks, strict=True)]
@@ -68,7 +68,7 @@ def _expected(data, fill):
 
 
 def _best_fill(data, clip):
-    """Four frames of a clip side by side, as the fill makes them that is the best of this clip."""
+    """Four frames of a clip side by side, filled by the best fill of this clip."""
     data_set = DataSet.open(data)
     frames, masks = read_clip(data_set, data_set.videos("test")[0], clip)
     filled = [fill(frames, masks) for fill in FILLS.values()]
@@ -127,9 +127,7 @@ def test_a_model_without_a_champion_is_scored_once(store, tmp_path, data_set, ca
 
 
 @pytest.mark.usefixtures("forked")
-def test_an_evaluation_from_before_the_classical_fills_is_made_again(
-    store, tmp_path, data_set, capfd
-):
+def test_an_evaluation_without_classical_fills_is_recomputed(store, tmp_path, data_set, capfd):
     version = foreign.register(store, tmp_path / "model")
     before = foreign.record_evaluation(
         store, version, tmp_path / "results", candidate=15.0, **foreign.TRIVIAL
@@ -172,7 +170,7 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     assert found.unscored_floors() == ()
 
 
-def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path, data_set, capfd):
+def test_the_champion_keeps_the_evaluation_it_was_promoted_with(store, tmp_path, data_set, capfd):
     foreign.register(store, tmp_path / "one")
     version = foreign.register(store, tmp_path / "two")
     run_id = foreign.record_evaluation(
@@ -190,7 +188,7 @@ def test_the_champion_keeps_the_evaluation_that_made_it_champion(store, tmp_path
     assert len(_runs(store)) == 1
 
 
-def test_a_model_that_fails_is_refused_in_one_line_below_its_traceback(
+def test_a_failing_model_is_refused_with_one_line_below_its_traceback(
     store, tmp_path, data_set, capfd
 ):
     version = foreign.register(store, tmp_path / "model", foreign.BROKEN)
@@ -221,7 +219,7 @@ def test_a_model_that_fails_is_refused_in_one_line_below_its_traceback(
         (["--workerz", "2"], "unknown flag --workerz (did you mean '--workers'?)"),
     ],
 )
-def test_mistakes_are_one_line_and_make_no_run(store, tmp_path, data_set, capfd, more, said):
+def test_user_errors_are_one_line_and_make_no_run(store, tmp_path, data_set, capfd, more, said):
     foreign.register(store, tmp_path / "model")
     assert _evaluate(store, data_set, *more) == 2
     err = capfd.readouterr().err
@@ -230,7 +228,7 @@ def test_mistakes_are_one_line_and_make_no_run(store, tmp_path, data_set, capfd,
     assert _runs(store) == []
 
 
-def test_a_data_set_of_another_size_is_a_mistake(store, tmp_path, data_set, capfd):
+def test_a_data_set_of_another_size_is_refused(store, tmp_path, data_set, capfd):
     foreign.register(store, tmp_path / "model", size=(432, 240))
     assert _evaluate(store, data_set) == 2
     assert "was trained at 432x240, the data set" in capfd.readouterr().err
@@ -261,7 +259,7 @@ SCORES = [
 ]
 
 
-def test_frames_count_the_same_in_a_video_and_videos_the_same_in_the_mean():
+def test_means_weight_frames_equally_within_a_video_and_videos_equally():
     videos = results.by_video(SCORES, PROTOCOL)["candidate"]
     assert videos["long"]["hole_psnr_db"] == 11.0
     assert videos["long"]["psnr_db"] == 25.0
@@ -274,7 +272,7 @@ def test_frames_count_the_same_in_a_video_and_videos_the_same_in_the_mean():
     assert not any("given" in key or "vfid" in key for key in means)  # not measured
 
 
-def test_results_come_back_as_they_were_written(tmp_path):
+def test_results_round_trip(tmp_path):
     means = results.means(SCORES, PROTOCOL)
     results.write(tmp_path, SCORES, PROTOCOL, means, {"model_version": "1"})
     rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
@@ -290,7 +288,7 @@ def test_results_come_back_as_they_were_written(tmp_path):
     assert said["protocol"]["frames_per_clip"] == 5
 
 
-def test_extremes_of_all_are_among_the_extremes_of_parts():
+def test_extremes_merge_across_partitions():
     values = np.random.default_rng(0).permutation(100).tolist()
     parts = [scoring.Extremes(2) for _ in range(3)]
     shown = [value for at, value in enumerate(values) if parts[at % 3].show(value)]
@@ -329,13 +327,13 @@ def test_a_strip_shows_input_hole_classical_fill_result_and_truth():
     np.testing.assert_array_equal(without, np.delete(picture, slice(16, 24), axis=0))
 
 
-def test_protocols_that_differ_have_other_digests():
+def test_different_protocols_have_different_digests():
     assert replace(PROTOCOL).digest() == PROTOCOL.digest()
     assert replace(PROTOCOL, frames_per_clip=6).digest() != PROTOCOL.digest()
 
 
-def test_holes_flow_and_weights_from_elsewhere(store, tmp_path, data_set, capfd):
-    """All that is given is used, and says so; the numbers are those of the definitions."""
+def test_given_holes_flow_and_weights_are_used_and_recorded(store, tmp_path, data_set, capfd):
+    """All given inputs are used and recorded; the metrics equal their definitions."""
     masks = np.zeros((12, 96, 96), np.uint8)
     masks[:, 30:50, 20:60] = 255
     write_masks(tmp_path / "masks", "video-0", masks)
@@ -381,8 +379,8 @@ def i3d_weights():
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_model_never_sees_what_it_is_to_fill(store, tmp_path, data_set, capfd):
-    """Whatever it does, it can not hand the truth back."""
+def test_a_model_never_sees_pixels_inside_the_hole(store, tmp_path, data_set, capfd):
+    """A model that returns its input cannot return the ground truth."""
     foreign.register(store, tmp_path / "model", foreign.UNTOUCHED)
     assert _evaluate(store, data_set, "--promote", "--json") == 1
     found = json.loads(capfd.readouterr().out.splitlines()[-1])["means"]
@@ -391,7 +389,7 @@ def test_a_model_never_sees_what_it_is_to_fill(store, tmp_path, data_set, capfd)
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_candidate_goes_to_its_decision_in_one_command(store, tmp_path, data_set, capfd):
+def test_evaluate_with_promote_decides_in_one_command(store, tmp_path, data_set, capfd):
     foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.98))
     assert _evaluate(store, data_set, "--promote", "--json") == 0
     out = capfd.readouterr().out
@@ -410,7 +408,7 @@ def test_a_candidate_goes_to_its_decision_in_one_command(store, tmp_path, data_s
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_version_that_is_a_classical_fill_is_promoted_by_weak_floors_only(
+def test_a_classical_fill_as_a_version_is_promoted_by_weak_floors_only(
     store, tmp_path, data_set, capfd
 ):
     foreign.register(store, tmp_path / "one", foreign.TELEA)
@@ -432,19 +430,19 @@ def test_a_version_that_is_a_classical_fill_is_promoted_by_weak_floors_only(
     assert "judged by weak floors only: mean fills; not by the best classical fill" in out
 
 
-def test_help_says_what_each_floor_is(capsys):
+def test_help_defines_each_floor(capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["--help"])
-    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for floor in floors.FLOORS:
-        assert f"{floor.subject}: {floor.definition}" in told
+        assert f"{floor.subject}: {floor.definition}" in printed
 
 
 @pytest.mark.usefixtures("forked")
-def test_another_champion_in_the_meantime_is_compared_with(
+def test_a_champion_promoted_during_evaluation_is_compared_with(
     store, tmp_path, data_set, capfd, monkeypatch
 ):
-    """It came while the candidate was evaluated against none."""
+    """It was promoted while the candidate was evaluated against no champion."""
     foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.98))
     first = registry.resolve(store, "models:/sttn/1")
     foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.99))
@@ -463,7 +461,7 @@ def test_another_champion_in_the_meantime_is_compared_with(
 
 
 @pytest.mark.usefixtures("forked")
-def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, data_set, capfd):
+def test_watch_evaluates_pending_versions_and_reports_failures(store, tmp_path, data_set, capfd):
     foreign.register(store, tmp_path / "one", foreign.BROKEN)
     foreign.register(store, tmp_path / "two", foreign.GREY)
     assert _evaluate(store, data_set, "--watch", "--until-idle") == 0
@@ -479,7 +477,7 @@ def test_watching_evaluates_what_waits_and_says_what_it_cannot(store, tmp_path, 
 
 
 @pytest.mark.usefixtures("forked")
-def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found(
+def test_reproduce_matches_exactly_and_reports_differences(
     store, tmp_path, data_set, capfd, monkeypatch
 ):
     version = foreign.register(store, tmp_path / "one", foreign.GREY)
@@ -488,11 +486,11 @@ def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found
     assert _evaluate(store, data_set) == 0
     command = [version.uri, "--tracking-uri", store, "--reproduce", "--workers", "1", "--json"]
     assert lineage.main(command) == 0
-    told = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert set(told["differences"]) == {
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert set(result["differences"]) == {
         "hole_psnr_db", "hole_ssim", "psnr_db", "ssim", "warping_error_dis",
     }  # fmt: skip
-    assert set(told["differences"].values()) == {0.0}
+    assert set(result["differences"].values()) == {0.0}
     assert len(_runs(store)) == 1
     read = results.read
 
@@ -501,7 +499,7 @@ def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found
         first = replace(found.scores[0], hole_psnr_db=found.scores[0].hole_psnr_db + by)
         return replace(found, scores=(first, *found.scores[1:]))
 
-    # What was not measured then, and infinitely many dB, differ from every number.
+    # Values not measured then, and infinite dB, differ from every number.
     for by, printed, said in (
         (0.25, 0.25, "0.25"),
         (math.nan, None, "inf"),
@@ -514,7 +512,7 @@ def test_an_evaluation_is_reproduced_to_the_last_digit_and_a_difference_is_found
         assert f"hole_psnr_db by up to {said}" in err
 
 
-def test_one_at_a_time_evaluates_a_version(store, tmp_path, data_set, capfd):
+def test_an_evaluation_already_in_progress_is_refused(store, tmp_path, data_set, capfd):
     version = foreign.register(store, tmp_path / "one", foreign.GREY)
     with locks.evaluating(locks.folder_of(store), version):
         assert _evaluate(store, data_set) == 1

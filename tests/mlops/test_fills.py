@@ -1,4 +1,4 @@
-"""Diffusion and propagation on videos whose truth is known, and on what is hardly a video."""
+"""Diffusion and propagation on videos with known ground truth, and on degenerate inputs."""
 
 import struct
 import weakref
@@ -17,18 +17,18 @@ from mlops.fills.flow import dis
 from mlops.fills.propagation import Propagation, diffused, propagated
 from tests.panning import HEIGHT, HOLE, WIDTH, hidden, moving_hole, panned, psnr_db
 
-SURE = np.exp(-0.5)  # agreement from which on a generator lets pass what was found
+SURE = np.exp(-0.5)  # flow consistency from which a generator passes propagated pixels through
 KNOWN = np.array([1, 1], np.float32)
 
 
 def filled(video, masks, fill=propagated, **how):
-    """Frames [T,H,W,3] and beliefs [T,H,W,2] of what a fill makes of a video with holes."""
+    """Filled frames [T,H,W,3] and confidences [T,H,W,2] of a video with holes."""
     results = list(fill(zip(hidden(video, masks), masks, strict=True), **how))
     return np.stack([one.frame for one in results]), np.stack([one.belief for one in results])
 
 
 def constant_flow(forward, backward):
-    """A source that gives the same flow (x, y) everywhere."""
+    """A flow source that gives the same flow (x, y) everywhere."""
 
     def between(_number, first, _second):
         size = first.shape[:2]
@@ -38,7 +38,7 @@ def constant_flow(forward, backward):
 
 
 STILL = constant_flow((0, 0), (0, 0))
-# Pixels of the picture a frame (y, x), and the hole's way: each pixel is seen before or after.
+# Pan in pixels a frame (y, x), and the hole's motion: each pixel is visible before or after.
 PANS = {
     "still": (0, 0, {"step": 3}),
     "by whole pixels": (0, 2, {"step": 3}),
@@ -49,7 +49,7 @@ PANS = {
 
 
 @pytest.mark.parametrize(("y_step", "x_step", "way"), PANS.values(), ids=PANS)
-def test_what_was_ever_seen_is_restored(y_step, x_step, way):
+def test_pixels_visible_in_another_frame_are_restored(y_step, x_step, way):
     video, masks = panned(16, y_step, x_step), moving_hole(16, **way)
     found, belief = filled(video, masks)
     hole = masks != 0
@@ -60,7 +60,7 @@ def test_what_was_ever_seen_is_restored(y_step, x_step, way):
 
 
 def test_flow_from_files_restores_a_pan(tmp_path):
-    """As any network may have written it: here the truth itself."""
+    """As any flow network may write it: here the ground truth."""
     video, masks = panned(12, 1, -2), moving_hole(12, step=-3, first=70)
     for number in range(11):
         write_flow(tmp_path / "dog", number, (2, -1))
@@ -71,7 +71,7 @@ def test_flow_from_files_restores_a_pan(tmp_path):
 
 
 def write_flow(folder, number, forward, height=HEIGHT, width=WIDTH):
-    """Both ways, the same everywhere."""
+    """Constant flow, forward and backward."""
     for way, sign in (("forward", 1), ("backward", -1)):
         path = folder / way / f"{number:05d}.flo"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def test_flow_files_of_another_count_or_size_are_refused(tmp_path, files, size, 
         filled(video, masks, source=given_flow(str(tmp_path), "dog"))
 
 
-def test_a_hole_that_nothing_was_ever_seen_behind_is_diffused():
+def test_a_hole_never_visible_elsewhere_is_diffused():
     video, masks = panned(6, 0, 0), moving_hole(6, step=0, first=40)
     found, belief = filled(video, masks)
     wanted, _ = filled(video, masks, diffused)
@@ -113,7 +113,7 @@ DISAGREEING = {
 
 
 @pytest.mark.parametrize("source", DISAGREEING.values(), ids=DISAGREEING)
-def test_flow_that_disagrees_is_not_believed(source):
+def test_inconsistent_flow_is_not_trusted(source):
     video, masks = panned(8, 0, 0), moving_hole(8, step=4)
     found, belief = filled(video, masks, source=source)
     wanted, _ = filled(video, masks, diffused)
@@ -121,7 +121,7 @@ def test_flow_that_disagrees_is_not_believed(source):
     assert not belief[masks != 0].any()
 
 
-def test_the_further_flows_are_apart_the_less_they_are_believed():
+def test_confidence_falls_exponentially_with_flow_inconsistency():
     video, masks = panned(2, 0, 0), moving_hole(2, step=2 * HOLE)
     for apart in (0, 0.5, 1, 3):
         _, belief = filled(video, masks, source=constant_flow((apart, 0), (0, 0)))
@@ -130,8 +130,8 @@ def test_the_further_flows_are_apart_the_less_they_are_believed():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_nothing_is_sure_beyond_a_cut(seed):
-    """The hole is seen in the other scene only."""
+def test_no_confidence_across_a_scene_cut(seed):
+    """The pixels behind the hole are visible in the other scene only."""
     video = np.concatenate([panned(6, 0, 2), panned(6, 0, 2, seed=seed)])
     masks = moving_hole(12, step=-2, first=40)  # as the picture: within a scene nothing appears
     masks[:, :, :20] = 0
@@ -141,8 +141,8 @@ def test_nothing_is_sure_beyond_a_cut(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_of_noise_little_is_sure(seed):
-    """Some of it looks as if it moved, by chance."""
+def test_little_confidence_on_noise(seed):
+    """Some of it seems to move, by chance."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, HEIGHT, WIDTH, 3), np.uint8)
     _, belief = filled(noise, masks := moving_hole(8, step=4))
     found = belief[masks != 0][:, 1]
@@ -150,7 +150,7 @@ def test_of_noise_little_is_sure(seed):
     assert (found > SURE).mean() < 0.25
 
 
-def test_known_pixels_pass_bit_for_bit_and_are_believed():
+def test_known_pixels_pass_unchanged_with_full_confidence():
     video, masks = panned(8, 0.5, 1.25), moving_hole(8, step=4)
     for fill in (diffused, propagated):
         found, belief = filled(video, masks, fill)
@@ -160,14 +160,14 @@ def test_known_pixels_pass_bit_for_bit_and_are_believed():
         assert belief.dtype == np.float32
 
 
-def test_what_is_in_the_hole_does_not_matter():
+def test_pixels_inside_the_hole_do_not_affect_the_result():
     video, masks = panned(8, 0, 2), moving_hole(8, step=4)
     found, _ = filled(video, masks)
     seen_through = list(propagated(zip(video, masks, strict=True)))
     assert np.array_equal(np.stack([one.frame for one in seen_through]), found)
 
 
-def test_nearness_tells_how_many_frames_away_a_pixel_was_found():
+def test_nearness_is_the_frame_distance_of_the_source_pixel():
     video, masks = panned(9, 0, 0), moving_hole(9, step=0)
     hole = masks[0] != 0
     masks[5:] = 0  # seen in frames 5 to 8
@@ -183,7 +183,7 @@ def test_nearness_tells_how_many_frames_away_a_pixel_was_found():
     np.testing.assert_allclose(belief[3, hole, 0], 1 / 3, rtol=1e-5)
 
 
-def test_frames_out_of_reach_are_not_looked_at():
+def test_frames_out_of_reach_are_not_used():
     video, masks = panned(9, 0, 0), moving_hole(9, step=0)
     masks[5:] = 0
     found, belief = filled(video, masks, source=STILL, reach=3)
@@ -194,14 +194,14 @@ def test_frames_out_of_reach_are_not_looked_at():
     np.testing.assert_array_equal(found[2:5], video[2:5])
 
 
-def test_every_frame_tells_what_diffusion_makes_of_it_alone():
+def test_each_frame_has_its_single_frame_diffusion():
     video, masks = panned(6, 0, 2), moving_hole(6, step=4)
     pairs = list(zip(hidden(video, masks), masks, strict=True))
     alone = np.stack([one.alone for one in propagated(pairs)])
     assert np.array_equal(alone, np.stack([one.frame for one in diffused(pairs)]))
 
 
-def test_a_stream_gives_what_a_stretch_that_is_held_gives():
+def test_streaming_equals_random_access_propagation():
     video, masks = panned(14, 0.5, 1.25), moving_hole(14, step=4)
     found, belief = filled(video, masks, reach=3)
     held = Propagation(reach=3)
@@ -213,7 +213,7 @@ def test_a_stream_gives_what_a_stretch_that_is_held_gives():
         assert np.array_equal(one.belief, belief[number])
 
 
-def test_a_frame_does_not_depend_on_what_is_out_of_reach():
+def test_a_frame_does_not_depend_on_frames_out_of_reach():
     video, masks = panned(12, 0, 2), moving_hole(12, step=3)
     whole, _ = filled(video, masks, reach=3)
     cut, _ = filled(video[2:9], masks[2:9], reach=3)
@@ -221,7 +221,7 @@ def test_a_frame_does_not_depend_on_what_is_out_of_reach():
     assert not np.array_equal(cut[4], whole[6])
 
 
-def test_a_stream_is_bounded_ahead_and_in_memory():
+def test_streaming_bounds_lookahead_and_memory():
     held, read, reach = [], 0, 4
     video, masks = panned(6, 0, 0), moving_hole(6, step=4)
 
@@ -243,11 +243,11 @@ def test_a_stream_is_bounded_ahead_and_in_memory():
     assert reach < most <= 2 * reach + 2
 
 
-def test_the_source_is_told_the_number_of_the_first_frame_and_asked_once():
-    asked = []
+def test_the_flow_source_gets_the_first_frame_number_once_per_pair():
+    numbers = []
 
     def noting(number, first, second):
-        asked.append(number)
+        numbers.append(number)
         return STILL(number, first, second)
 
     video, masks = panned(5, 0, 0), moving_hole(5, step=4)
@@ -256,7 +256,7 @@ def test_the_source_is_told_the_number_of_the_first_frame_and_asked_once():
         stretch.add(frame, mask)
     for number in range(5):
         stretch.filled(number)
-    assert sorted(asked) == [30, 31, 32, 33]
+    assert sorted(numbers) == [30, 31, 32, 33]
 
 
 def nothing_hidden(frames):
@@ -264,9 +264,9 @@ def nothing_hidden(frames):
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_without_a_hole_nothing_changes_and_no_flow_is_asked_for(frames):
+def test_without_a_hole_nothing_changes_and_no_flow_is_requested(frames):
     def never(*_args):
-        raise AssertionError("asked for flow")
+        raise AssertionError("flow was requested")
 
     video = panned(frames, 0, 2)
     found, belief = filled(video, nothing_hidden(frames), source=never)
@@ -281,7 +281,7 @@ def test_one_frame_is_diffused():
     assert not belief[masks != 0].any()
 
 
-def test_a_frame_that_is_all_hole_is_taken_from_its_neighbours_and_else_grey():
+def test_a_frame_that_is_all_hole_comes_from_its_neighbours_or_is_grey():
     video = panned(5, 0, 0)
     masks = nothing_hidden(5)
     masks[2] = 255
@@ -313,12 +313,12 @@ def test_frames_of_any_size_and_holes_of_any_shape_are_filled(frames, height, wi
         assert ((belief >= 0) & (belief <= 1)).all()
 
 
-def test_no_frames_are_no_frames():
+def test_an_empty_video_gives_no_frames():
     assert list(propagated([])) == list(diffused([])) == []
 
 
 def a_hole(height=HEIGHT, width=WIDTH):
-    """Of no simple shape, away from the rim."""
+    """An irregular hole, away from the frame's border."""
     y, x = np.mgrid[:height, :width]
     return (((y - 30) ** 2 + (x - 40) ** 2) < 225) | ((abs(y - 34) < 4) & (abs(x - 55) < 20))
 
@@ -336,7 +336,7 @@ def test_diffusion_continues_ramps_and_constants():
 
 
 @pytest.mark.parametrize("at_the_rim", [False, True])
-def test_diffusion_is_laplaces_equation(at_the_rim):
+def test_diffusion_solves_laplaces_equation(at_the_rim):
     frame, hole = panned(1, 0, 0)[0], a_hole()
     if at_the_rim:
         hole = np.roll(hole, (20, -35), axis=(0, 1))
@@ -364,7 +364,7 @@ def membrane(frame, hole):
     return values.reshape(frame.shape)
 
 
-def test_diffusion_without_a_hole_gives_the_very_array_and_of_nothing_grey():
+def test_diffusion_edge_cases_no_hole_all_hole_and_input_unchanged():
     frame = panned(1, 0, 0)[0]
     assert diffuse(frame, np.zeros((HEIGHT, WIDTH), bool)) is frame
     assert (diffuse(frame, np.ones((HEIGHT, WIDTH), bool)) == 128).all()
@@ -373,7 +373,7 @@ def test_diffusion_without_a_hole_gives_the_very_array_and_of_nothing_grey():
     assert np.array_equal(frame, before)
 
 
-def test_small_frames_have_flow_of_their_own_size():
+def test_flow_of_small_frames_has_their_size():
     video = panned(2, 0, 2, height=9, width=40)
     forward, backward = dis()(0, *video)
     assert forward.shape == backward.shape == (9, 40, 2)

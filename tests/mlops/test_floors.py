@@ -24,7 +24,7 @@ def one_pixel(side, where):
     return np.zeros((1, side, side, 3), np.uint8), masks
 
 
-def test_the_mean_of_the_frame_is_that_of_all_known_pixels():
+def test_the_frame_mean_uses_all_known_pixels():
     frames, masks = one_pixel(4, 0)
     frames[0, :, 2:] = (10, 20, 30)
     frames[0, 0, 0] = 255  # in the hole: must not count
@@ -33,7 +33,7 @@ def test_the_mean_of_the_frame_is_that_of_all_known_pixels():
     assert filled[0, 0, 0].tolist() == [5, 11, 16]
 
 
-def test_the_mean_of_a_ring_is_that_of_known_pixels_up_to_ten_away():
+def test_the_ring_mean_uses_known_pixels_within_ten():
     frames, masks = one_pixel(60, 30)
     frames[:] = 200
     y, x = np.mgrid[:60, :60]
@@ -45,7 +45,7 @@ def test_the_mean_of_a_ring_is_that_of_known_pixels_up_to_ten_away():
     assert 0 < fill(names.SUBJECT_RING_MEAN, frames, masks)[0, 30, 30, 0] < 50
 
 
-def test_telea_is_one_call_of_opencv_a_frame():
+def test_telea_equals_opencv_per_frame():
     for frame, hole, filled in zip(
         TRUTH, HOLE, fill(names.SUBJECT_TELEA, TRUTH, HOLE), strict=True
     ):
@@ -53,7 +53,7 @@ def test_telea_is_one_call_of_opencv_a_frame():
         np.testing.assert_array_equal(filled, expected)
 
 
-def test_propagation_is_what_streams():
+def test_propagation_floor_equals_the_streamed_fill():
     expected = [one.frame for one in propagated(zip(TRUTH, HOLE, strict=True))]
     np.testing.assert_array_equal(fill(names.SUBJECT_PROPAGATED, TRUTH, HOLE), expected)
 
@@ -67,7 +67,7 @@ def test_diffusion_continues_a_slope_where_a_mean_cannot():
     assert apart[names.SUBJECT_DIFFUSED] < 1.0 < 10 < apart[names.SUBJECT_RING_MEAN]
 
 
-def test_the_floors_are_those_that_the_rule_asks_for_and_each_is_defined():
+def test_floors_match_the_promotion_rule_and_have_definitions():
     assert tuple(one.subject for one in floors.FLOORS) == names.CLASSICAL_SUBJECTS
     assert tuple(FILLS) == names.CLASSICAL_SUBJECTS
     for one in floors.FLOORS:
@@ -80,7 +80,7 @@ class TestBadInput:
     def test_no_hole_changes_nothing(self, subject):
         np.testing.assert_array_equal(fill(subject, TRUTH, np.zeros_like(HOLE)), TRUTH)
 
-    def test_known_pixels_stay_and_what_is_in_the_hole_is_not_looked_at(self, subject):
+    def test_known_pixels_are_unchanged_and_hole_pixels_unused(self, subject):
         filled = fill(subject, TRUTH, HOLE)
         assert (filled.dtype, filled.shape) == (np.uint8, TRUTH.shape)
         np.testing.assert_array_equal(filled[HOLE == 0], TRUTH[HOLE == 0])
@@ -100,7 +100,7 @@ class TestBadInput:
     def test_a_hole_at_the_same_place_of_every_frame_is_filled_from_around_it(self, subject):
         still = np.full((4, 80, 96, 3), 90, np.uint8)
         masks = np.repeat(HOLE[:1], 4, axis=0)
-        still[masks != 0] = 7  # what nobody can see
+        still[masks != 0] = 7  # hidden by the hole
         # Telea's method as OpenCV has it is off by a little on one colour already.
         np.testing.assert_allclose(fill(subject, still, masks), 90, rtol=0, atol=5)
 

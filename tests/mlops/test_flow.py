@@ -23,30 +23,30 @@ def constant(x, y):
 
 @settings(max_examples=20)
 @given(st.integers(-5, 5), st.integers(-5, 5))
-def test_a_picture_that_moves_as_the_flow_says_has_no_error(x, y):
+def test_motion_that_matches_the_flow_has_no_error(x, y):
     first = textured()
     second = np.roll(first, (y, x), axis=(0, 1))
     step = flow.step(constant(x, y), constant(-x, -y))
     inner = np.zeros((SIDE, SIDE), bool)
-    inner[6:-6, 6:-6] = True  # what came in at the rim is no part of the motion
+    inner[6:-6, 6:-6] = True  # pixels that enter at the border are not part of the motion
     assert step.visible.all()
     warped = flow.warp(second, step.forward)
     np.testing.assert_allclose(warped[inner], first[inner], atol=1e-6)
 
 
-def test_nothing_moves_and_nothing_changes():
+def test_a_static_picture_has_no_error():
     still = constant(0, 0)
     assert flow.step(still, still).error(textured(), textured()) == 0
     assert flow.step(still, still).error(textured(0), textured(1)) > 0.01
 
 
-def test_flows_that_do_not_come_back_are_occluded_and_where_all_is_there_is_no_error():
+def test_inconsistent_flows_are_occluded_and_full_occlusion_has_no_error():
     step = flow.step(constant(8, 0), constant(8, 0))
     assert not step.visible.any()
     assert step.error(textured(0), textured(1)) == 0
 
 
-def test_dis_finds_a_shift_and_says_the_same_every_time():
+def test_dis_finds_a_shift_and_is_deterministic():
     picture = (textured() * 255).astype(np.uint8)
     moved = np.roll(picture, 3, axis=1)
     (forward, backward), (again, _) = (flow.dis()(0, picture, moved) for _ in range(2))
@@ -67,7 +67,7 @@ def write_flo(path, values):
     path.write_bytes(b"PIEH" + struct.pack("<ii", width, height) + values.astype("<f4").tobytes())
 
 
-def test_flow_of_a_folder_is_what_was_written_and_what_is_wrong_is_named(tmp_path):
+def test_flow_folder_round_trips_and_errors_are_named(tmp_path):
     values = np.random.default_rng(0).random((SIDE, SIDE + 2, 2)).astype(np.float32)
     write_flo(tmp_path / "dog" / "forward" / "00007.flo", values)
     write_flo(tmp_path / "dog" / "backward" / "00007.flo", -values)

@@ -1,4 +1,4 @@
-"""Stores in folders whose names mean something else in a URI: all of MLflow's files are in them."""
+"""Stores in folders whose names are special in a URI: all of MLflow's files are in them."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_a_folder_that_mlflow_cannot_read_from_is_refused_before_anything_is_wri
 
 
 @pytest.mark.parametrize("name", ["50% done?", "c#d"])
-def test_a_relative_place_in_such_a_folder(name, store, tmp_path, monkeypatch):
+def test_a_relative_path_in_such_a_folder(name, store, tmp_path, monkeypatch):
     assert store
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)

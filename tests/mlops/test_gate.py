@@ -28,13 +28,13 @@ def _means(candidate=15.0, frame=12.0, ring=13.0, propagated=FLOOR, **extra):
 
 
 def _pairs(gains, other):
-    """Of a candidate that is by so many dB better than another subject on each video."""
+    """Pairs of a candidate that is better than another subject by these gains in dB per video."""
     return {f"v{i}": (other + gain, other) for i, gain in enumerate(gains)}
 
 
 def _decide(means=None, gains=None, rule=RULE, above_floor=(1.0,), **evidence):
-    """Of a candidate that is by so many dB better than the champion on each video, if there is one,
-    and than the best classical fill.
+    """Decision on a candidate with these gains in dB per video over the champion, if there is one,
+    and over the best classical fill.
 
     Without `gains` there is no champion.
     """
@@ -59,7 +59,7 @@ def _decide(means=None, gains=None, rule=RULE, above_floor=(1.0,), **evidence):
         ({}, False, "candidate/hole_psnr_db was not measured"),
     ],
 )
-def test_first_model_must_be_finite_and_beat_both_trivial_fills(means, promoted, said):
+def test_a_first_model_must_be_finite_and_beat_both_trivial_fills(means, promoted, said):
     decision = _decide(means)
     assert decision.promote is promoted
     assert any(said in reason for reason in decision.reasons), decision.reasons
@@ -139,7 +139,7 @@ def test_below_the_best_classical_fill_is_refused_with_the_numbers():
     assert not decision.promote
 
 
-def test_the_best_fill_is_the_one_with_the_highest_mean_whichever_it_is():
+def test_the_best_fill_is_the_one_with_the_highest_mean():
     means = _means(ring=26.0, candidate=20.0)
     beside = gate.against_best_classical(means, {"trivial_ring_mean": {"v": (20.0, 26.0)}}, RULE)
     assert (beside.floor, beside.ours, beside.theirs) == ("trivial_ring_mean", 20.0, 26.0)
@@ -156,7 +156,7 @@ def test_an_evaluation_that_lacks_a_classical_fill_promotes_nothing(lacking):
 
 
 @pytest.mark.parametrize("subject", names.CLASSICAL_SUBJECTS)
-def test_a_fill_that_is_no_number_promotes_nothing(subject):
+def test_a_fill_psnr_of_nan_promotes_nothing(subject):
     key = f"{subject}/{names.HOLE_PSNR}"
     decision = _decide({**_means(), key: math.nan})
     assert not decision.promote
@@ -164,7 +164,7 @@ def test_a_fill_that_is_no_number_promotes_nothing(subject):
 
 
 @pytest.mark.parametrize(("candidate", "promoted"), [(13.2, True), (12.5, False)])
-def test_weak_floors_ask_for_the_mean_fills_only_and_every_decision_says_so(candidate, promoted):
+def test_weak_floors_require_only_the_mean_fills_and_are_recorded(candidate, promoted):
     means = _means(candidate=candidate)
     decision = _decide(means, rule=WEAK, above_floor=[candidate - FLOOR])
     assert decision.promote is promoted
@@ -175,7 +175,7 @@ def test_weak_floors_ask_for_the_mean_fills_only_and_every_decision_says_so(cand
     assert gate.WEAK_FLOORS not in _decide().reasons
 
 
-def test_a_video_without_a_hole_says_nothing_about_either():
+def test_a_video_without_a_hole_is_left_out_of_the_comparison():
     pairs = {"a": (math.nan, math.nan), "b": (15.0, 14.0)}
     evidence = gate.Evidence(
         means=_means(),
@@ -205,17 +205,17 @@ def test_floor_and_budgets(rule, promoted, said):
     assert any(said in reason for reason in decision.reasons), decision.reasons
 
 
-def test_a_budget_of_what_nobody_measured_is_not_kept():
+def test_a_budget_on_an_unmeasured_value_is_refused():
     assert not _decide(rule=Rule(max_megabytes=1)).promote
 
 
-def test_a_refusal_says_only_what_spoke_against():
+def test_a_refusal_lists_only_the_failed_checks():
     assert _decide(_means(candidate=13.0)).reasons == (
         "hole PSNR 13.000 dB is not above the 13.000 dB of trivial_ring_mean",
     )
 
 
-def test_bounds_are_those_of_scipys_bootstrap():
+def test_bounds_match_scipys_bootstrap():
     differences = np.random.default_rng(7).normal(0.1, 0.5, 40)
     pairs = {str(i): (20 + one, 20.0) for i, one in enumerate(differences)}
     found = gate.gain(pairs, RULE)
@@ -231,7 +231,7 @@ def test_bounds_are_those_of_scipys_bootstrap():
 
 @settings(max_examples=50)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(0, 2))
-def test_who_is_better_everywhere_is_not_refused_for_it(gains, more):
+def test_a_uniform_gain_never_causes_a_refusal(gains, more):
     """Adding the same gain to every video never turns a promotion into a refusal."""
     if _decide(gains=gains).promote:
         assert _decide(gains=[one + more for one in gains]).promote
@@ -250,12 +250,12 @@ def test_a_rule_that_makes_no_sense_is_refused(wrong, said):
         Rule(**wrong)
 
 
-def test_rules_that_differ_have_other_digests():
+def test_different_rules_have_different_digests():
     assert gate.digest(Rule(margin_db=0.1)) != gate.digest(Rule(margin_db=0.2))
     assert gate.digest(Rule(margin_db=0.1)) == gate.digest(RULE)
 
 
-def test_digests_and_stored_thresholds_are_those_of_earlier_releases():
+def test_digests_and_stored_thresholds_are_stable_across_releases():
     assert gate.digest(RULE).startswith("98d1473a611d8fb8")
     changed = Rule(min_videos=3, max_megabytes=5.0)
     assert gate.digest(changed).startswith("e7076b4758094b27")

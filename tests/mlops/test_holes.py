@@ -17,7 +17,7 @@ def test_no_hole_pixel_is_lost_at_another_size():
     assert np.argwhere(small).max(axis=0).tolist() == [17, 22]
 
 
-def test_known_pixels_of_the_small_frame_never_saw_the_inside_of_the_hole():
+def test_known_pixels_of_a_resized_frame_contain_no_hole_pixels():
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     mask = np.zeros((90, 120), np.uint8)
@@ -33,12 +33,12 @@ def test_known_pixels_of_the_small_frame_never_saw_the_inside_of_the_hole():
     assert (small[0] != small[1]).any()
 
 
-def test_at_the_same_size_a_mask_becomes_zero_and_one():
+def test_at_the_same_size_a_mask_is_binarised():
     mask = np.array([[0, 255], [7, 0]], np.uint8)
     assert holes.shrink(mask, (2, 2)).tolist() == [[0, 1], [1, 0]]
 
 
-def test_edges_invert_grow_and_soften():
+def test_edge_options_invert_dilate_and_feather():
     mask = np.zeros((21, 21), np.uint8)
     mask[10, 10] = 7
     plain = Edge().hole(mask)
@@ -57,7 +57,7 @@ def test_edges_invert_grow_and_soften():
     assert int(Edge(dilate=3).hole(np.zeros_like(mask)).mask.sum()) == 0
 
 
-def test_what_stays_the_same_is_worked_out_once():
+def test_the_same_mask_object_is_processed_once():
     mask = np.eye(5, dtype=np.uint8)
     first, second, third = Edge(dilate=1).holes(iter([mask, mask, mask.copy()]))
     assert first is second
@@ -73,7 +73,7 @@ def test_what_stays_the_same_is_worked_out_once():
         ([1, 0.5], "warning: hole: 75.0 % of the frame, in 2 of 2 frames; 1 are hole all over"),
     ],
 )
-def test_how_much_is_hole_is_said_and_loudly_at_both_ends(shares, said):
+def test_hole_share_is_reported_with_warnings_at_both_extremes(shares, said):
     extent = Extent()
     for share in shares:
         mask = np.zeros((4, 10), np.uint8)

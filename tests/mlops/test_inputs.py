@@ -36,12 +36,12 @@ def test_whole_videos_are_one_clip_each(held_out):
     assert found.frames.shape == (12, 96, 96, 3)
 
 
-def test_the_same_inputs_have_the_same_digest_and_no_others(held_out):
+def test_digests_identify_inputs(held_out):
     found, grown = read(held_out, WHOLE), read(held_out, replace(WHOLE, dilation=1))
     assert found.sha256() == read(held_out, WHOLE).sha256() != grown.sha256()
 
 
-def test_given_holes_are_resized_without_new_values_and_grown_by_a_diamond(held_out, tmp_path):
+def test_given_holes_are_resized_by_nearest_and_dilated_by_a_diamond(held_out, tmp_path):
     point = np.zeros((48, 48), np.uint8)
     point[20, 30] = 3  # any number but 0
     write_masks(tmp_path, "video-0", [point] * 12)
@@ -56,21 +56,21 @@ def test_given_holes_are_resized_without_new_values_and_grown_by_a_diamond(held_
     assert set(np.unique(grown)) == {0, 1}
 
 
-def test_what_is_missing_is_named(held_out, tmp_path):
+def test_missing_inputs_are_named(held_out, tmp_path):
     write_masks(tmp_path, "video-0", [np.zeros((96, 96), np.uint8)] * 11)
     with pytest.raises(UserError, match=r"no mask .*/video-0/00011.png: --masks wants <video>/0"):
         read(held_out, replace(WHOLE, masks=str(tmp_path)))
 
 
-def test_the_published_protocol_wants_the_published_size(held_out):
+def test_the_published_protocol_requires_the_published_size(held_out):
     with pytest.raises(
         UserError, match=r"'published' is for 432x240 pixels, data set .* has 96x96"
     ):
         inputs.fixed_clips(held_out, PROTOCOLS["published"])
 
 
-def test_palettes_count_by_their_colours(held_out, tmp_path):
-    """DAVIS keeps objects as numbers of a palette, 0 = black = none."""
+def test_palette_masks_are_read_by_colour(held_out, tmp_path):
+    """DAVIS stores objects as palette indices, 0 = black = none."""
     image = Image.new("P", (96, 96), 0)
     image.putpalette([0, 0, 0, 128, 0, 0])
     image.putpixel((7, 9), 1)

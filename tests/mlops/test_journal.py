@@ -1,4 +1,4 @@
-"""Lines on their way: order, outages, crashes; with MLflow's store where that matters."""
+"""Buffered metrics on their way to MLflow: order, outages, crashes."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def line(number):
 
 
 class Receiver:
-    """Takes lines, or fails while it is away."""
+    """Takes lines, or fails while `away`."""
 
     def __init__(self):
         self.got, self.away = [], False
@@ -37,7 +37,7 @@ def receiver():
     return Receiver()
 
 
-def test_lines_come_in_order_and_leave_nothing_behind(tmp_path, receiver):
+def test_lines_arrive_in_order_and_the_folder_is_emptied(tmp_path, receiver):
     journal = Journal(tmp_path, receiver)
     for number in range(500):
         journal.append(line(number))
@@ -46,7 +46,7 @@ def test_lines_come_in_order_and_leave_nothing_behind(tmp_path, receiver):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_writes_never_waits_for_a_receiver_that_hangs(tmp_path):
+def test_append_never_blocks_on_a_hanging_receiver(tmp_path):
     hang = threading.Event()
     journal = Journal(tmp_path, lambda _lines: hang.wait())
     began = time.monotonic()
@@ -57,7 +57,7 @@ def test_who_writes_never_waits_for_a_receiver_that_hangs(tmp_path):
     hang.set()
 
 
-def test_what_was_not_sent_is_sent_by_the_next_once(tmp_path, receiver):
+def test_unsent_lines_are_sent_once_by_the_next_journal(tmp_path, receiver):
     receiver.away = True
     journal = Journal(tmp_path, receiver)
     for number in range(3):
@@ -71,7 +71,7 @@ def test_what_was_not_sent_is_sent_by_the_next_once(tmp_path, receiver):
     assert receiver.got == [0, 1, 2, 3]
 
 
-def test_an_outage_ends_by_itself(tmp_path, receiver):
+def test_sending_recovers_after_an_outage(tmp_path, receiver):
     receiver.away = True
     journal = Journal(tmp_path, receiver)
     journal.append(line(0))
@@ -87,7 +87,7 @@ def test_an_outage_ends_by_itself(tmp_path, receiver):
     journal.close(5)
 
 
-def test_a_line_of_the_release_before_that_a_kill_cut_off_is_dropped(tmp_path, receiver):
+def test_a_truncated_line_of_the_old_format_is_dropped(tmp_path, receiver):
     (tmp_path / "lines.jsonl").write_text('{"number": 0}\n{"numb')
     journal = Journal(tmp_path, receiver)
     journal.append(line(1))
@@ -95,14 +95,14 @@ def test_a_line_of_the_release_before_that_a_kill_cut_off_is_dropped(tmp_path, r
     assert receiver.got == [0, 1]
 
 
-def test_a_file_begun_anew_but_not_ticked_off_is_sent_from_its_start(tmp_path, receiver):
+def test_a_stale_offset_of_the_old_format_is_ignored(tmp_path, receiver):
     (tmp_path / "lines.jsonl").write_text(json.dumps(line(7)) + "\n")
     (tmp_path / "sent").write_text("5000000")
     assert Journal(tmp_path, receiver).close(5) == 0
     assert receiver.got == [7]
 
 
-def test_a_long_run_keeps_a_short_file(tmp_path, receiver):
+def test_the_file_stays_small_during_a_long_run(tmp_path, receiver):
     journal = Journal(tmp_path, receiver)
     for number in range(300):
         journal.append(line(number) | {"long": "x" * 10_000})
@@ -113,7 +113,7 @@ def test_a_long_run_keeps_a_short_file(tmp_path, receiver):
     assert receiver.got == list(range(300))
 
 
-def test_a_folder_that_cannot_be_made_loses_lines_and_stops_nobody(tmp_path, receiver):
+def test_an_unwritable_folder_loses_lines_without_raising(tmp_path, receiver):
     (tmp_path / "file").write_text("")
     journal = Journal(tmp_path / "file" / "journal", receiver)
     journal.append(line(0))
@@ -123,14 +123,14 @@ def test_a_folder_that_cannot_be_made_loses_lines_and_stops_nobody(tmp_path, rec
     assert "NotADirectoryError" in journal.trouble
 
 
-# Writes lines while the files of its process may not grow any more in the middle of one.
+# Writes lines while a file size limit cuts one of them off.
 _FULL = """
 import resource, sys, threading
 from pathlib import Path
 from mlops.tracking.journal import Journal
 
 def away(lines):
-    threading.Event().wait()  # what it raised would be told instead of what the disk says
+    threading.Event().wait()  # an error of its own would be reported instead of the disk's
 
 journal = Journal(Path(sys.argv[1]), away)
 journal.append({"number": 0})
@@ -149,7 +149,7 @@ assert journal.close(0) == 3
 """
 
 
-def test_a_line_that_a_full_disk_cuts_off_is_lost_and_no_other(tmp_path, receiver):
+def test_a_full_disk_loses_only_the_lines_it_cuts_off(tmp_path, receiver):
     folder = tmp_path / "journal"
     done = subprocess.run(
         [sys.executable, "-c", _FULL, str(folder)],
@@ -163,7 +163,7 @@ def test_a_line_that_a_full_disk_cuts_off_is_lost_and_no_other(tmp_path, receive
     assert journal.lost == 0
 
 
-def test_a_shorter_line_over_one_that_was_cut_off_ends_where_it_ends(tmp_path, receiver):
+def test_a_line_written_over_a_truncated_one_is_whole(tmp_path, receiver):
     (tmp_path / "lines.jsonl").write_text('{"number": 0}\n{"number": 11111111111111111111111')
     receiver.away = True
     journal = Journal(tmp_path, receiver)
@@ -174,7 +174,7 @@ def test_a_shorter_line_over_one_that_was_cut_off_ends_where_it_ends(tmp_path, r
     assert receiver.got == [0, 1]
 
 
-def test_two_lines_in_one_that_an_earlier_version_left_hold_nothing_up(tmp_path, receiver):
+def test_two_joined_lines_of_the_old_format_are_skipped(tmp_path, receiver):
     torn = '{"number": 1, "lo{"number": 2}'
     (tmp_path / "lines.jsonl").write_text(f'{{"number": 0}}\n{torn}\n{{"number": 3}}\n')
     journal = Journal(tmp_path, receiver)
@@ -183,7 +183,7 @@ def test_two_lines_in_one_that_an_earlier_version_left_hold_nothing_up(tmp_path,
     assert (journal.lost, "not a line" in journal.trouble) == (1, False)  # the next one was sent
 
 
-def test_a_damaged_file_is_set_aside_and_stops_nobody(tmp_path, receiver):
+def test_a_damaged_file_is_set_aside(tmp_path, receiver):
     (tmp_path / "lines.sqlite").write_bytes(b"no database" * 1000)
     journal = Journal(tmp_path, receiver)
     journal.append(line(1))
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_set_aside_and_stops_nobody(tmp_path, receiver):
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", "\ud800", {("a", "b"): 1}])
-def test_what_json_cannot_hold_is_lost_and_never_raised(tmp_path, receiver, value):
+def test_values_json_cannot_hold_are_lost_without_raising(tmp_path, receiver, value):
     journal = Journal(tmp_path, receiver)
     looped = []
     looped.append(looped)
@@ -206,7 +206,7 @@ def test_what_json_cannot_hold_is_lost_and_never_raised(tmp_path, receiver, valu
 
 
 @pytest.mark.parametrize("bad", [3, 0, 9])
-def test_a_line_that_will_never_be_taken_holds_nothing_up(tmp_path, bad):
+def test_an_unsendable_line_does_not_block_the_others(tmp_path, bad):
     got, said_no = [], []
 
     def send(lines):
@@ -226,19 +226,19 @@ def test_a_line_that_will_never_be_taken_holds_nothing_up(tmp_path, bad):
     assert said_no[-1] == [bad]
 
 
-def test_a_file_that_somebody_else_deletes_costs_no_line(tmp_path, receiver):
+def test_deleting_the_file_loses_no_line(tmp_path, receiver):
     receiver.away = True
     journal = Journal(tmp_path, receiver)
     journal.append(line(0))
     for file in tmp_path.iterdir():
-        file.unlink()  # who tidies /tmp
+        file.unlink()  # as a cleaner of /tmp does
     journal.append(line(1))
     receiver.away = False
     assert journal.close(10) == 0
     assert receiver.got == [0, 1]
 
 
-def test_numbers_that_are_none_are_sent_as_mlflow_takes_them(store, tmp_path):
+def test_nan_and_infinity_are_sent_as_mlflow_accepts_them(store, tmp_path):
     run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
     folder = tmp_path / "journal"
     journal = journals._journal(store, run_id, folder)
@@ -249,9 +249,7 @@ def test_numbers_that_are_none_are_sent_as_mlflow_takes_them(store, tmp_path):
     assert (found["nan"] != found["nan"], found["inf"] > 1e300, found["numpy"]) == (True, True, 0.5)
 
 
-def test_what_mlflow_refuses_for_good_is_lost_alone_and_a_deleted_run_is_waited_for(
-    store, tmp_path
-):
+def test_permanently_refused_points_are_dropped_and_a_deleted_run_is_waited_for(store, tmp_path):
     run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
     known = connection.client(store)
 
@@ -276,7 +274,7 @@ def test_what_mlflow_refuses_for_good_is_lost_alone_and_a_deleted_run_is_waited_
 
 
 def test_a_point_that_is_sent_twice_is_in_mlflow_once(store):
-    """The process is killed after sending, before it ticks the line off."""
+    """The process is killed after sending, before it marks the line as sent."""
     run_id = runs.ensure(store, run_name="demo", kind=names.KIND_TRAINING, tags={})
     points = [Point(clips, 1000 + clips, {names.LOSS_HOLE: 1 / clips}) for clips in (4, 8)]
     runs.log_points(store, run_id, points[:1])
@@ -285,7 +283,7 @@ def test_a_point_that_is_sent_twice_is_in_mlflow_once(store):
     assert [(one.step, one.value) for one in history] == [(4, 0.25), (8, 0.125)]
 
 
-def test_a_folder_belongs_to_one_process_at_a_time_and_to_nobody_after_its_end(tmp_path, receiver):
+def test_a_folder_is_locked_by_one_process_until_it_exits(tmp_path, receiver):
     code = (
         "import sys; from pathlib import Path; from mlops.tracking.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1]), lambda lines: 1 / 0)\n"

@@ -48,13 +48,13 @@ def test_a_box_outside_of_the_video_is_refused(facts, box):
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [("png", "L"), ("png", "RGB"), ("png", "1")])
-def test_a_picture_holds_for_every_frame(facts, tmp_path, suffix, mode):
+def test_one_picture_masks_every_frame(facts, tmp_path, suffix, mode):
     masks = masks_for(_picture(tmp_path / f"mask.{suffix}", _square(), mode), facts)
     assert masks.same
     np.testing.assert_array_equal(next(masks.each), _square())
 
 
-def test_noise_of_a_jpeg_is_no_hole(facts, tmp_path):
+def test_jpeg_noise_is_not_a_hole(facts, tmp_path):
     path = _picture(tmp_path / "mask.jpg", _square())
     with Image.open(path) as image:
         assert len(np.unique(np.asarray(image))) > 2  # there is noise
@@ -85,7 +85,7 @@ def test_a_mask_video_has_one_mask_a_frame(facts, tmp_path):
         np.testing.assert_array_equal(mask, _square(top=2 * i))
 
 
-def test_another_number_of_masks_is_said_with_both_numbers(facts, tmp_path):
+def test_a_wrong_number_of_masks_is_refused_with_both_numbers(facts, tmp_path):
     for i in range(2):
         _picture(tmp_path / f"{i}.png", _square())
     with pytest.raises(UserError, match=r"has 2 frames, video .* has 3"):
@@ -95,13 +95,13 @@ def test_another_number_of_masks_is_said_with_both_numbers(facts, tmp_path):
         masks_for(str(longer), facts)
 
 
-def test_another_size_of_mask_is_said_with_both_sizes(facts, tmp_path):
+def test_a_wrong_mask_size_is_refused_with_both_sizes(facts, tmp_path):
     path = _picture(tmp_path / "mask.png", np.ones((20, 40)))
     with pytest.raises(UserError, match=r"is 40x20, video .* is 40x30"):
         masks_for(path, facts)
 
 
-def test_what_is_no_mask_is_said(facts, tmp_path):
+def test_unreadable_masks_are_refused(facts, tmp_path):
     (tmp_path / "mask.png").write_text("not a picture")
     with pytest.raises(UserError, match="cannot be read as a picture"):
         masks_for(str(tmp_path / "mask.png"), facts)
@@ -178,7 +178,7 @@ def test_a_pixel_is_hole_where_the_mask_shown_on_black_is_not_black(
     np.testing.assert_array_equal(next(masks.each), _square())
 
 
-def test_noise_of_a_lossy_webp_is_no_hole(facts, tmp_path):
+def test_lossy_webp_noise_is_not_a_hole(facts, tmp_path):
     path = tmp_path / "mask.webp"
     Image.fromarray(_square() * np.uint8(255)).convert("RGB").save(path, quality=60)
     with Image.open(path) as image:
@@ -201,7 +201,7 @@ def test_an_animation_is_one_mask_a_frame(facts, tmp_path, suffix):
         masks_for(str(path), facts)
 
 
-def test_a_picture_is_turned_as_it_says(facts, tmp_path):
+def test_a_picture_is_rotated_by_its_exif(facts, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown by a quarter turn clockwise
     stored = np.rot90(_square() * np.uint8(255), 1)
@@ -223,14 +223,14 @@ def test_a_dim_mask_video_is_a_mask(facts, tmp_path, value):
     assert not any(mask.any() for mask in none.each)
 
 
-def test_a_threshold_that_is_given_counts(facts, tmp_path):
+def test_a_given_threshold_is_used(facts, tmp_path):
     path = _saved(tmp_path / "mask.png", "L", value=40)
     assert next(masks_for(path, facts).each).any()
     assert next(masks_for(path, facts, threshold=39).each).any()
     assert not next(masks_for(path, facts, threshold=40).each).any()
 
 
-def test_several_boxes_each_for_its_frames(facts):
+def test_several_boxes_apply_to_their_frame_ranges(facts):
     masks = masks_for("0,0,2,2;10,10,3,3@1-2;20,20,4,4@2-2", facts)
     areas = [int(mask.sum()) for mask in itertools.islice(masks.each, 3)]
     assert areas == [4, 4 + 9, 4 + 9 + 16]

@@ -14,7 +14,7 @@ HOLE = np.zeros((80, 96), np.uint8)
 HOLE[20:50, 30:60] = 1
 
 
-def test_psnr_is_that_of_scikit_image():
+def test_psnr_matches_scikit_image():
     expected = peak_signal_noise_ratio(TRUTH, RESULT, data_range=255)
     assert metrics.psnr_db(TRUTH, RESULT) == pytest.approx(expected, abs=1e-9)
 
@@ -26,7 +26,7 @@ def test_psnr_of_a_known_error():
     assert metrics.psnr_db(dark, dark) == math.inf
 
 
-def test_ssim_has_the_window_of_the_field_and_leaves_out_its_border():
+def test_ssim_uses_the_standard_window_and_crops_its_border():
     expected = structural_similarity(TRUTH, RESULT, channel_axis=2, data_range=255, win_size=65)
     assert metrics.ssim(TRUTH, RESULT) == pytest.approx(expected, abs=1e-12)
     assert metrics.ssim(TRUTH, TRUTH) == pytest.approx(1.0)
@@ -35,7 +35,7 @@ def test_ssim_has_the_window_of_the_field_and_leaves_out_its_border():
 @pytest.mark.parametrize(
     ("height", "width", "window"), [(240, 432, 65), (65, 65, 65), (64, 200, 11), (10, 40, 9)]
 )
-def test_window_of_ssim_shrinks_on_small_frames(height, width, window):
+def test_ssim_window_shrinks_on_small_frames(height, width, window):
     assert metrics.frame_window(height, width) == window
 
 
@@ -53,7 +53,7 @@ def _ssim_at(y, x, half=5):
     return float(np.mean(values))
 
 
-def test_metrics_inside_the_hole_read_its_pixels_only():
+def test_hole_metrics_read_hole_pixels_only():
     inside = HOLE.astype(bool)
     error = np.mean((TRUTH[inside].astype(float) - RESULT[inside]) ** 2)
     assert metrics.hole_psnr_db(TRUTH, RESULT, HOLE) == pytest.approx(10 * np.log10(255**2 / error))
@@ -61,14 +61,14 @@ def test_metrics_inside_the_hole_read_its_pixels_only():
     assert metrics.hole_ssim(TRUTH, RESULT, HOLE) == pytest.approx(expected, abs=1e-9)
 
 
-def test_without_a_hole_there_is_no_number():
+def test_hole_metrics_without_a_hole_are_nan():
     nothing = np.zeros_like(HOLE)
     assert math.isnan(metrics.hole_psnr_db(TRUTH, RESULT, nothing))
     assert math.isnan(metrics.hole_ssim(TRUTH, RESULT, nothing))
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_frame_metrics_are_those_of_the_published_evaluation(number):
+def test_frame_metrics_match_the_published_evaluation(number):
     truth, result = published.frame_pair(number)
     assert metrics.psnr_db(truth, result) == pytest.approx(published.PSNR_DB[number], abs=1e-9)
     assert metrics.ssim(truth, result) == pytest.approx(published.SSIM[number], abs=1e-9)

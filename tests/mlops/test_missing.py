@@ -1,4 +1,4 @@
-"""A tag that names a run, and no run: deleted, deleted with its experiment, or gone for good."""
+"""Tags that name a missing run: deleted, deleted with its experiment, or purged."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def version(store, tmp_path):
 
 
 def lose(uri, run_id, kind):
-    """Take a run away; returns how it is said to be restored."""
+    """Delete a run; returns the restore hint that messages give."""
     known = connection.client(uri)
     if kind == "experiment":
         number = connection.experiment_id(uri)
@@ -46,7 +46,7 @@ def said(capsys, command, *argv):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_evaluation_that_is_not_there_decides_nothing(store, version, capsys, kind):
+def test_a_missing_evaluation_promotes_nothing(store, version, capsys, kind):
     cure = lose(store, version.tags[names.EVALUATION_RUN], kind)
     code, out, err = said(capsys, promote, "--tracking-uri", store)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -56,7 +56,7 @@ def test_an_evaluation_that_is_not_there_decides_nothing(store, version, capsys,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("which", ["run", "evaluation"])
-def test_lineage_and_report_tell_what_is_known_and_what_is_missing(
+def test_lineage_and_report_show_what_is_known_and_what_is_missing(
     store, version, tmp_path, capsys, which, kind
 ):
     lost = version.run_id if which == "run" else version.tags[names.EVALUATION_RUN]
@@ -78,7 +78,7 @@ def test_lineage_and_report_tell_what_is_known_and_what_is_missing(
             ("evaluation", False): ("", word),
         }[which, kind == "experiment"]
     )
-    # Tags of the version stay, whatever became of its runs.
+    # Tags of the version stay when its runs are gone.
     assert (found["clips"], found["data_digest"]) == ("12", "d" * 64)
     assert found["decision"] == ("unknown" if kind == "experiment" else "none yet")
 
@@ -91,7 +91,7 @@ def test_lineage_and_report_tell_what_is_known_and_what_is_missing(
 
 
 @pytest.mark.parametrize("rest", [("--reproduce",), ("--reproduce", "--json")])
-def test_what_is_not_there_cannot_be_reproduced(store, version, capsys, rest):
+def test_a_missing_evaluation_cannot_be_reproduced(store, version, capsys, rest):
     cure = lose(store, version.tags[names.EVALUATION_RUN], "deleted")
     code, _, err = said(capsys, lineage, version.uri, "--tracking-uri", store, *rest)
     assert (code, err.count("\n")) == (2, 1)
@@ -99,7 +99,7 @@ def test_what_is_not_there_cannot_be_reproduced(store, version, capsys, rest):
 
 
 @pytest.mark.parametrize("argv", [["--history"], ["--history", "--json"], ["--rollback"], []])
-def test_a_deleted_experiment_is_not_an_empty_history(store, version, capsys, argv):
+def test_a_deleted_experiment_is_an_error_not_an_empty_history(store, version, capsys, argv):
     registry.set_alias(store, version, names.CHAMPION)
     registry.set_alias(store, version, names.PREVIOUS)
     cure = lose(store, "", "experiment")
@@ -119,7 +119,7 @@ def test_a_report_on_a_run_of_a_deleted_experiment(store, version, tmp_path, cap
 
 
 def test_a_version_without_a_run_has_a_lineage(store, tmp_path, capsys):
-    """Registered by somebody's own hand, from a folder."""
+    """Registered by hand, from a folder."""
     known = connection.client(store)
     known.create_registered_model("other")
     known.create_model_version("other", str(foreign.save(tmp_path / "one", foreign.GREY)))
@@ -128,7 +128,7 @@ def test_a_version_without_a_run_has_a_lineage(store, tmp_path, capsys):
     assert out.startswith("models:/other/1 -> run unknown (unknown, unknown clips, gone)")
 
 
-def test_the_files_of_an_evaluation_or_of_a_version_are_gone(store, version, tmp_path, capsys):
+def test_missing_files_of_an_evaluation_are_named(store, version, tmp_path, capsys):
     evaluation = version.tags[names.EVALUATION_RUN]
     shutil.rmtree(tmp_path / "store" / "mlartifacts" / evaluation)
     code, _, err = said(capsys, promote, "--tracking-uri", store)
@@ -137,7 +137,7 @@ def test_the_files_of_an_evaluation_or_of_a_version_are_gone(store, version, tmp
 
 
 @pytest.mark.parametrize("lost", ["experiment", "files"])
-def test_what_an_evaluation_needs_is_missing(store, version, tmp_path, capsys, lost):
+def test_a_missing_experiment_or_model_is_named_by_evaluate(store, version, tmp_path, capsys, lost):
     handmade.make(str(tmp_path / "tiny" / "v1"))
     if lost == "experiment":
         cure = lose(store, "", "experiment")

@@ -1,4 +1,4 @@
-"""A loaded version: one that streams, and a foreign one in windows."""
+"""A loaded version: one that streams, and a third-party one that is given windows."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from mlops.tracking import loaded_model
 from tests.mlops import foreign
 
 
-def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
+def test_a_streaming_model_is_streamed_and_its_frames_stay_in_order():
     class Streaming:
-        """Answers three frames late, each frame with its hole at 255."""
+        """Returns each frame three frames late, with its hole at 255."""
 
         size = None
 
@@ -36,7 +36,7 @@ def test_a_model_that_streams_is_streamed_and_its_frames_stay_in_order():
 
 
 def test_a_foreign_model_gets_windows_and_known_pixels_are_kept(store, tmp_path):
-    # It answers the number of frames it was given at once, everywhere.
+    # The model fills each frame with the number of frames it was given at once.
     body = "frames[:] = len(frames)"
     loaded = loaded_model.load(store, foreign.register(store, tmp_path / "model", body))
     mask = np.eye(4, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What commands write: never over what is read, said before the work, and nothing half written."""
+"""Outputs of commands: never over an input, checked before the work, never partial."""
 
 import os
 import resource
@@ -21,7 +21,7 @@ LONG = "n" * 246 + ".mkv"  # 250 bytes
 
 @pytest.fixture
 def files(tmp_path):
-    """Inputs of each kind, and other names of theirs."""
+    """Inputs of each kind, and aliases of their paths."""
     mask = np.zeros((64, 96, 3), np.uint8)
     mask[10:26, 20:44] = 255
     (tmp_path / "frames").mkdir()
@@ -96,7 +96,7 @@ def _refused(capsys, code, said):
         (["{video}", BOX, "s3://bucket/out.mp4"], "is in a store, and is written to disk"),
     ],
 )  # fmt: skip
-def test_inpaint_says_before_the_work_what_cannot_be_written(
+def test_inpaint_refuses_bad_outputs_before_loading_the_model(
     store, files, tmp_path, capsys, monkeypatch, argv, said
 ):
     monkeypatch.setattr("mlops.inpainting.inpaint.load", None)  # before the model is loaded
@@ -118,18 +118,18 @@ def test_inpaint_says_before_the_work_what_cannot_be_written(
         (["{video}", "{out}", "/proc/masks"], "/proc/masks cannot be written ("),
     ],
 )
-def test_burn_in_says_before_the_work_what_cannot_be_written(files, tmp_path, capsys, argv, said):
+def test_burn_in_refuses_bad_outputs_before_the_work(files, tmp_path, capsys, argv, said):
     before = _content(tmp_path)
     _refused(capsys, burn_in.main([word.format(**files) for word in argv]), said)
     assert _content(tmp_path) == before
 
 
-def test_names_that_a_disk_may_take_for_one(files, tmp_path, capsys):
+def test_output_names_that_differ_only_in_case_are_refused(files, tmp_path, capsys):
     code = burn_in.main([str(files["video"]), str(tmp_path / "A.mkv"), str(tmp_path / "a.mkv")])
     _refused(capsys, code, "OUT and MASKS are both")
 
 
-def test_a_report_says_so_before_it_is_made(store, tmp_path, capsys, monkeypatch):
+def test_report_refuses_bad_outputs_before_the_work(store, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("mlops.reporting.content.content_of", None)
     for out, said in (
         ("/proc/page.html", "/proc/page.html cannot be written ("),
@@ -147,12 +147,12 @@ def test_a_report_says_so_before_it_is_made(store, tmp_path, capsys, monkeypatch
         (f"{BOX}@0-1;" * 20 + "1,2", "is not there: give a picture, a folder, a video, or boxes"),
     ],
 )
-def test_masks_that_are_no_files(store, files, capsys, mask, said):
+def test_masks_that_are_not_files_are_refused(store, files, capsys, mask, said):
     argv = [str(files["video"]), mask.format(**files), str(files["out"]), "--tracking-uri", store]
     _refused(capsys, inpaint.main(argv), said)
 
 
-def test_as_many_boxes_as_one_likes(store, files):
+def test_any_number_of_boxes_is_accepted(store, files):
     boxes = ";".join([f"{BOX}@0-1"] * 20)
     assert len(boxes) > 255
     assert (
@@ -160,8 +160,8 @@ def test_as_many_boxes_as_one_likes(store, files):
     )
 
 
-def test_names_that_are_hard_to_write(store, files, tmp_path, capsys, monkeypatch):
-    """What ffmpeg takes for a protocol or a pattern, and a name as long as names may be."""
+def test_awkward_output_names_are_written(store, files, tmp_path, capsys, monkeypatch):
+    """Names that ffmpeg takes for a protocol or a pattern, and one of maximal length."""
     monkeypatch.chdir(tmp_path)
     for name in ("a:b.mp4", "http:b.mkv", "%03d.mp4", "-v.mp4", "ü [1].mp4", LONG, "n" * 250):
         argv = [str(files["video"]), BOX, "--tracking-uri", store, "--", name]
@@ -176,7 +176,7 @@ def test_names_that_are_hard_to_write(store, files, tmp_path, capsys, monkeypatc
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_link_is_written_through(files, tmp_path):
+def test_a_symbolic_link_as_output_is_followed(files, tmp_path):
     (tmp_path / "link.mkv").symlink_to(Path("folder", "there.mkv"))
     argv = [str(files["video"]), str(tmp_path / "link.mkv"), str(tmp_path / "m.mkv")]
     assert burn_in.main(argv) == 0
@@ -186,7 +186,7 @@ def test_a_link_is_written_through(files, tmp_path):
 
 @contextmanager
 def _no_file_beyond(size):
-    """A disk that is full once a file has so many bytes."""
+    """A disk that is full when a file reaches this size."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -197,8 +197,8 @@ def _no_file_beyond(size):
 
 @pytest.mark.parametrize("size", [100, 20_000])
 @pytest.mark.parametrize("out", ["out.mkv", "out.mp4", "out"])
-def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(tmp_path, capsys, out, size):
-    """At its first bytes and later on."""
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, capsys, out, size):
+    """At the first bytes, and later."""
     source = write_video(tmp_path / "in.mp4", frames=20, width=320, height=240)
     before = _content(tmp_path)
     with _no_file_beyond(size):

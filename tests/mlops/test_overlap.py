@@ -12,7 +12,7 @@ def threads():
     return [one.name for one in threading.enumerate() if one.name.startswith(("ahead", "behind"))]
 
 
-def test_items_come_in_order_and_no_more_than_a_few_are_made_ahead():
+def test_items_come_in_order_with_bounded_prefetch():
     made = []
 
     def items():
@@ -29,7 +29,7 @@ def test_items_come_in_order_and_no_more_than_a_few_are_made_ahead():
     assert threads() == []
 
 
-def test_an_error_of_an_item_comes_in_its_turn():
+def test_a_producer_error_is_raised_in_order():
     def items():
         yield 0
         yield 1
@@ -44,7 +44,7 @@ def test_an_error_of_an_item_comes_in_its_turn():
     assert threads() == []
 
 
-def test_all_is_written_in_order_at_the_end_of_the_block():
+def test_all_items_are_written_in_order_by_the_end_of_the_block():
     done = []
     with behind(lambda item: (time.sleep(0.002), done.append(item)), 2) as writing:
         for number in range(10):
@@ -55,7 +55,7 @@ def test_all_is_written_in_order_at_the_end_of_the_block():
     assert threads() == []
 
 
-def test_what_waits_never_needs_the_one_who_puts_even_for_one_item_at_a_time():
+def test_the_last_put_does_not_block_with_a_queue_of_one():
     meanwhile = threading.Event()
     with behind(lambda _: meanwhile.wait(5), 1) as writing:
         writing.put(0)
@@ -63,7 +63,7 @@ def test_what_waits_never_needs_the_one_who_puts_even_for_one_item_at_a_time():
         meanwhile.set()
 
 
-def test_after_an_error_nothing_more_is_written_and_it_is_raised_once():
+def test_a_write_error_stops_writing_and_is_raised_once():
     done = []
 
     def write(item):
@@ -82,7 +82,7 @@ def test_after_an_error_nothing_more_is_written_and_it_is_raised_once():
     assert threads() == []
 
 
-def test_an_error_of_the_block_is_the_one_that_is_raised():
+def test_an_error_in_the_block_takes_precedence():
     started = threading.Event()
 
     def write(_):

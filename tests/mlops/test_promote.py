@@ -109,9 +109,7 @@ def test_a_model_below_the_best_classical_fill_is_refused_with_the_numbers(
     assert _champion(store) is None
 
 
-def test_a_champion_by_weak_floors_is_named_so_wherever_it_is_told(
-    store, versions, tmp_path, capsys
-):
+def test_a_champion_by_weak_floors_is_marked_in_every_output(store, versions, tmp_path, capsys):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", **BELOW)
     assert _promote(store, "models:/sttn@candidate", "--floors", "trivial", "--json") == 0
     decided, *_, told = capsys.readouterr().out.splitlines()
@@ -128,7 +126,7 @@ def test_a_champion_by_weak_floors_is_named_so_wherever_it_is_told(
     assert f"-> decision promoted, {WEAK}" in capsys.readouterr().out
 
 
-def test_a_refusal_by_weak_floors_says_so_too(store, versions, tmp_path, capsys):
+def test_a_refusal_by_weak_floors_is_marked(store, versions, tmp_path, capsys):
     foreign.record_evaluation(
         store, versions[2], tmp_path / "results", **{**GOOD, "candidate": 12.5}
     )
@@ -137,9 +135,7 @@ def test_a_refusal_by_weak_floors_says_so_too(store, versions, tmp_path, capsys)
     assert [one.weak for one in decisions.history(store, "sttn")] == [True]
 
 
-def test_a_decision_from_before_the_classical_fills_counts_as_one_by_weak_floors(
-    store, versions, tmp_path
-):
+def test_an_old_decision_without_classical_fills_counts_as_weak_floors(store, versions, tmp_path):
     _rounds(store, versions, tmp_path, 1)
     (run,) = runs.find_all(store, {names.KIND: names.KIND_DECISION}, finished=True, limit=2)
     connection.client(store).delete_tag(run.info.run_id, names.FLOORS)
@@ -148,7 +144,7 @@ def test_a_decision_from_before_the_classical_fills_counts_as_one_by_weak_floors
     assert entry.reasons[-1] == WEAK
 
 
-def test_an_evaluation_from_before_the_classical_fills_is_read_and_leads_to_a_new_one(
+def test_an_old_evaluation_without_classical_fills_is_read_and_recomputed(
     store, versions, tmp_path, capsys
 ):
     run_id = foreign.record_evaluation(
@@ -167,7 +163,7 @@ def test_an_evaluation_from_before_the_classical_fills_is_read_and_leads_to_a_ne
     assert _champion(store) == "3"
 
 
-def test_a_version_without_an_evaluation_is_the_users_mistake(store, versions, capsys):
+def test_a_version_without_an_evaluation_is_refused(store, versions, capsys):
     assert _promote(store, "models:/sttn/2") == 2
     assert "models:/sttn/2 was not evaluated yet: run `python mlops/ev" in capsys.readouterr().err
     assert _promote(store, "models:/sttn/7") == 2
@@ -176,9 +172,7 @@ def test_a_version_without_an_evaluation_is_the_users_mistake(store, versions, c
     assert versions[1].version == "2"
 
 
-def test_an_evaluation_on_videos_that_were_learnt_from_decides_nothing(
-    store, versions, tmp_path, capsys
-):
+def test_an_evaluation_on_training_videos_promotes_nothing(store, versions, tmp_path, capsys):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", split="train", **GOOD)
     assert _promote(store) == 2
     assert (
@@ -189,7 +183,7 @@ def test_an_evaluation_on_videos_that_were_learnt_from_decides_nothing(
     assert _champion(store) is None
 
 
-def test_an_evaluation_against_another_champion_does_not_count(store, versions, tmp_path, capsys):
+def test_an_evaluation_against_another_champion_is_refused(store, versions, tmp_path, capsys):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", **GOOD)
     registry.set_alias(store, versions[0], names.CHAMPION)
     assert _promote(store) == 2
@@ -212,7 +206,7 @@ def _rounds(uri, versions, tmp_path, *numbers):
         champion = str(number)
 
 
-def test_a_rollback_returns_to_previous_and_a_second_one_further(store, versions, tmp_path, capsys):
+def test_repeated_rollbacks_go_further_back(store, versions, tmp_path, capsys):
     _rounds(store, versions, tmp_path, 1, 2, 3)
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", "2")
     assert _promote(store, "models:/sttn@champion", "--rollback", "--why", "flickers") == 0
@@ -224,7 +218,7 @@ def test_a_rollback_returns_to_previous_and_a_second_one_further(store, versions
     assert "sttn has no version @previous: there is nothing to ret" in capsys.readouterr().err
 
 
-def test_the_history_tells_every_decision_in_order(store, versions, tmp_path, capsys):
+def test_history_lists_every_decision_in_order(store, versions, tmp_path, capsys):
     _rounds(store, versions, tmp_path, 1, 2)
     foreign.record_evaluation(
         store, versions[2], tmp_path / "worse", "2", champion=16.0, **{**GOOD, "candidate": 15.5}
@@ -245,13 +239,13 @@ def test_the_history_tells_every_decision_in_order(store, versions, tmp_path, ca
     assert "-0.500 dB against the champion (version 2)" in out
 
 
-def test_a_history_of_nothing_says_so(store, versions, capsys):
+def test_an_empty_history_is_reported(store, versions, capsys):
     assert versions
     assert _promote(store, "models:/sttn@champion", "--history") == 0
     assert "nothing was decided about sttn yet" in capsys.readouterr().out
 
 
-def test_a_decision_whose_run_was_deleted_still_stands(store, versions, tmp_path, capsys):
+def test_a_decision_with_a_deleted_run_remains_in_force(store, versions, tmp_path, capsys):
     _rounds(store, versions, tmp_path, 1, 2, 3)
     second = decisions.history(store, "sttn")[1]
     connection.client(store).delete_run(second.run_id)
@@ -261,7 +255,7 @@ def test_a_decision_whose_run_was_deleted_still_stands(store, versions, tmp_path
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("2", "1")
 
 
-def test_the_order_of_decisions_is_not_told_by_clocks(store, versions, tmp_path, monkeypatch):
+def test_decision_order_does_not_depend_on_clocks(store, versions, tmp_path, monkeypatch):
     """Each of them is decided on a machine whose clock is an hour behind that of the one before."""
     now, behind = time.time, itertools.count(0, 3600)
     for number in (1, 2, 3):
@@ -281,9 +275,7 @@ def test_the_order_of_decisions_is_not_told_by_clocks(store, versions, tmp_path,
 
 
 @pytest.mark.parametrize("after", [0, 1], ids=["before-any-alias", "between-the-aliases"])
-def test_a_decision_that_was_interrupted_is_brought_to_its_end(
-    store, versions, tmp_path, monkeypatch, after
-):
+def test_an_interrupted_decision_is_completed(store, versions, tmp_path, monkeypatch, after):
     _rounds(store, versions, tmp_path, 1, 2)
     foreign.record_evaluation(store, versions[2], tmp_path / "results", "2", champion=14.0, **GOOD)
     moved, move = [], registry.set_alias
@@ -298,12 +290,12 @@ def test_a_decision_that_was_interrupted_is_brought_to_its_end(
         patch.setattr(registry, "set_alias", cut)
         assert _promote(store) == 130
     assert _champion(store) == "2"
-    assert _promote(store, "models:/sttn/1") == 2  # the next one, whatever it comes for
+    assert _promote(store, "models:/sttn/1") == 2  # any later command completes it
     assert (_champion(store), _champion(store, names.PREVIOUS)) == ("3", "2")
     assert [one.after for one in decisions.history(store, "sttn")] == ["1", "2", "3"]
 
 
-def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
+def test_an_interrupted_decision_overtaken_by_a_manual_change_is_dropped(
     store, versions, tmp_path, monkeypatch
 ):
     _rounds(store, versions, tmp_path, 1)
@@ -328,7 +320,7 @@ def test_a_decision_that_somebodys_own_hand_overtook_is_dropped(
         (["--rollback"], "sttn has 3 version(s), aliases: candidate = version 3"),
     ],
 )
-def test_mistakes_are_one_line(store, versions, capsys, flags, said):
+def test_user_errors_are_one_line(store, versions, capsys, flags, said):
     assert versions
     assert _promote(store, "models:/sttn@candidate", *flags) == 2
     err = capsys.readouterr().err
@@ -336,7 +328,7 @@ def test_mistakes_are_one_line(store, versions, capsys, flags, said):
     assert err.count("\n") == 1
 
 
-def test_a_registry_on_a_server_wants_a_folder_for_leases(monkeypatch):
+def test_a_registry_on_a_server_requires_a_leases_folder(monkeypatch):
     monkeypatch.delenv("STTN_STORAGE", raising=False)
     with pytest.raises(UserError, match="--leases is missing: give a folder that all who"):
         locks.folder_of("http://127.0.0.1:5000")

@@ -26,7 +26,7 @@ def numbers(store):
     return [one.version for one in registry.versions(store, names.MODEL)]
 
 
-def test_aliases_protected_and_newest_stay_and_the_rest_goes(store, versions, capsys):
+def test_prune_keeps_aliases_protected_and_newest_versions(store, versions, capsys):
     assert run(store, "--keep", "1", "--json") == 0
     out = capsys.readouterr().out.splitlines()
     assert json.loads(out[-1]) == {
@@ -46,7 +46,7 @@ def test_aliases_protected_and_newest_stay_and_the_rest_goes(store, versions, ca
     assert foreign.load("models:/sttn@champion") is not None
 
 
-def test_what_was_copied_stays_for_its_copies(store, versions, capsys):
+def test_the_source_of_a_copied_version_is_kept(store, versions, capsys):
     """MLflow copies no files; of a copy there may be a copy."""
     known = connection.client(store)
     known.copy_model_version(versions[0].uri, "production")
@@ -80,7 +80,7 @@ def test_a_dry_run_deletes_nothing(store, versions, capsys):
     assert numbers(store) == [one.version for one in versions]
 
 
-def test_where_all_are_young_nothing_goes(store, versions):
+def test_fewer_versions_than_keep_prunes_nothing(store, versions):
     assert run(store, "--keep", "100") == 0
     assert numbers(store) == [one.version for one in versions]
 
@@ -95,7 +95,7 @@ def test_where_all_are_young_nothing_goes(store, versions):
         ),
     ],
 )
-def test_mistakes_are_one_line(store, versions, capsys, flags, said):
+def test_user_errors_are_one_line(store, versions, capsys, flags, said):
     assert run(store, *flags) == 2
     err = capsys.readouterr().err
     assert said in err

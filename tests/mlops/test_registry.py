@@ -45,13 +45,13 @@ def test_a_registered_version_loads_by_alias_without_the_folder_it_came_from(sto
     assert loaded_model.trained_size(store, version) == (32, 16)
 
 
-def test_files_go_beside_the_database_and_nowhere_else(store, tmp_path):
+def test_artifacts_are_stored_beside_the_database_only(store, tmp_path):
     foreign.register(store, tmp_path / "one")
     assert sorted(p.name for p in (tmp_path / "store").iterdir()) == ["mlartifacts", "mlflow.db"]
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_aliases_move_and_are_told_apart(store, tmp_path):
+def test_aliases_move_and_are_distinct(store, tmp_path):
     first = foreign.register(store, tmp_path / "one")
     second = foreign.register(store, tmp_path / "two")
     assert registry.resolve(store, "models:/sttn@candidate").version == "2"
@@ -62,7 +62,7 @@ def test_aliases_move_and_are_told_apart(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("uri", "message"),
     [
         ("models:/sttn@champion", "sttn has 1 version(s), aliases: candidate = version 1"),
         ("models:/sttn/9", "sttn has 1 version(s), aliases: candidate = version 1"),
@@ -72,15 +72,15 @@ def test_aliases_move_and_are_told_apart(store, tmp_path):
         ("runs:/abc/model", "give models:/sttn@candidate"),
     ],
 )
-def test_what_is_not_in_the_registry_is_the_users_mistake(store, tmp_path, asked, said):
+def test_a_model_uri_not_in_the_registry_is_a_user_error(store, tmp_path, uri, message):
     foreign.register(store, tmp_path / "one")
     with pytest.raises(UserError) as mistake:
-        registry.resolve(store, asked)
-    assert said in str(mistake.value)
+        registry.resolve(store, uri)
+    assert message in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
 
-def test_asking_a_store_that_is_not_there_makes_none(tmp_path):
+def test_resolving_in_a_missing_store_creates_none(tmp_path):
     with pytest.raises(UserError, match="there is no registry at"):
         registry.resolve(f"sqlite:///{tmp_path}/none/mlflow.db", "models:/sttn@champion")
     assert list(tmp_path.iterdir()) == []

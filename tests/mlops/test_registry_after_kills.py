@@ -1,4 +1,4 @@
-"""Whatever deletes versions or kills a command, the registry can be used afterwards."""
+"""The registry stays usable after deleted versions and killed commands."""
 
 import random
 import shutil
@@ -64,11 +64,11 @@ def states(uri):
 
 
 def delete(uri, number):
-    """By somebody's own hand."""
+    """Delete a version by hand."""
     connection.client(uri).delete_model_version(MODEL, str(number))
 
 
-def test_what_rollbacks_need_is_not_pruned(store, capsys):
+def test_versions_needed_for_rollback_are_not_pruned(store, capsys):
     promote_all(store, 1, 2, 3, 4)
     assert prune.main(["--tracking-uri", store, "--keep", "1"]) == 0
     out = capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_what_rollbacks_need_is_not_pruned(store, capsys):
     [((1,), ("2", None)), ((2,), None), ((1, 2), None)],
     ids=["what-previous-becomes", "previous", "both"],
 )
-def test_a_rollback_goes_on_with_what_is_still_there(store, capsys, gone, after):
+def test_rollback_skips_deleted_versions(store, capsys, gone, after):
     promote_all(store, 1, 2, 3)
     for number in gone:
         delete(store, number)
@@ -110,14 +110,14 @@ def evaluate_next(uri):
     evaluate(uri, registry.resolve(uri, f"models:/{MODEL}/5"), folder, aliases(uri)[0])
 
 
-def test_champions_that_are_gone_are_passed_over(store):
+def test_deleted_former_champions_are_skipped(store):
     promote_all(store, 1, 2, 3, 4)
     delete(store, 2)
     assert command(store, "--rollback") == 0
     assert aliases(store) == ("3", "1")
 
 
-def test_a_champion_deleted_by_hand_leaves_previous_where_it_is(store):
+def test_deleting_the_champion_by_hand_keeps_previous(store):
     promote_all(store, 1, 2, 3)
     delete(store, 3)
     folder = connection.sqlite_file(store).parent
@@ -127,7 +127,7 @@ def test_a_champion_deleted_by_hand_leaves_previous_where_it_is(store):
 
 
 @pytest.mark.parametrize("killed", [1, 3, 4, 5])
-def test_a_promotion_killed_before_any_of_its_writes_is_brought_to_its_end(store, killed):
+def test_a_promotion_killed_before_any_write_is_completed(store, killed):
     promote_all(store, 1, 2)
     flags = ("--tracking-uri", store, "--model", f"models:/{MODEL}/3")
     assert run("promote", *flags, kill_before=killed) == -9
@@ -139,7 +139,7 @@ def test_a_promotion_killed_before_any_of_its_writes_is_brought_to_its_end(store
 
 
 @pytest.mark.parametrize("killed", [1, 4, 5])
-def test_an_interrupted_decision_whose_version_is_gone_is_given_up(store, killed, capsys):
+def test_an_interrupted_decision_on_a_deleted_version_is_dropped(store, killed, capsys):
     promote_all(store, 1, 2)
     number = 3
     assert (
@@ -159,7 +159,7 @@ def test_an_interrupted_decision_whose_version_is_gone_is_given_up(store, killed
     assert aliases(store) == ("5", "2")
 
 
-def test_the_registry_that_an_earlier_version_wedged_is_usable_again(store):
+def test_a_registry_left_inconsistent_by_an_earlier_release_is_repaired(store):
     """Its rollback had moved the champion and ended at a version that was pruned."""
     promote_all(store, 1, 2, 3)
     assert run("promote", "--tracking-uri", store, "--rollback", kill_before=2) == -9
@@ -172,10 +172,10 @@ def test_the_registry_that_an_earlier_version_wedged_is_usable_again(store):
 
 
 @pytest.mark.parametrize("killed", [1, 2])
-def test_a_prune_that_was_killed_is_finished_by_the_next(store, killed):
+def test_a_killed_prune_is_completed_by_the_next(store, killed):
     promote_all(store, 1, 2, 3, 4)
     assert run("prune", "--tracking-uri", store, "--keep", "1", kill_before=killed) == -9
-    # What was begun is finished, though more would stay now.
+    # The interrupted prune is completed, though --keep would keep more now.
     assert prune.main(["--tracking-uri", store, "--keep", "5"]) == 0
     assert len(registry.versions(store, MODEL)) == 4
     left = registry.versions(store, MODEL)
@@ -190,7 +190,7 @@ def test_a_prune_that_was_killed_is_finished_by_the_next(store, killed):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(20))
-def test_twenty_rounds_of_commands_killed_anywhere(store, tmp_path, seed):
+def test_twenty_rounds_of_randomly_killed_commands(store, tmp_path, seed):
     """Promotions, rollbacks, prunes and deletions by hand, most of them killed somewhere."""
     chance = random.Random(seed)
     for turn in range(12):
@@ -211,7 +211,7 @@ def test_twenty_rounds_of_commands_killed_anywhere(store, tmp_path, seed):
         name, *rest = flags
         code = run(name, "--tracking-uri", store, *rest, kill_before=killed)
         assert code in (0, 1, 2, -9), what
-    # Afterwards: everything is settled by the next decision, and whole.
+    # Afterwards the next decision completes everything, and the registry is consistent.
     version = foreign.register(store, tmp_path / "model-last")
     for _ in range(2):  # the first may find the champion changed by what it settles
         evaluate(store, version, tmp_path / "store", aliases(store)[0])

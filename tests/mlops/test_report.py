@@ -81,7 +81,7 @@ def _page(uri, out, *argv):
     return page
 
 
-def test_a_page_tells_the_whole_story(store, version, tmp_path, capsys):
+def test_a_page_has_every_section(store, version, tmp_path, capsys):
     registry.set_alias(store, version, names.CHAMPION)
     page = _page(store, tmp_path / "page.html", "--json")
     out = capsys.readouterr().out.splitlines()
@@ -133,16 +133,14 @@ def test_a_page_tells_the_whole_story(store, version, tmp_path, capsys):
         ),
     ],
 )
-def test_the_first_sentence_says_whether_it_beats_the_best_classical_fill(
-    store, tmp_path, levels, first
-):
+def test_the_first_sentence_compares_with_the_best_classical_fill(store, tmp_path, levels, first):
     found = foreign.register(store, tmp_path / "model")
     foreign.record_evaluation(store, found, tmp_path / "results", **levels)
     page = _page(store, tmp_path / "page.html")
     assert f"evaluated, not decided {first}" in page.words
 
 
-def test_a_gain_that_is_not_sure_is_not_called_one(store, version):
+def test_an_insignificant_gain_is_not_called_a_gain(store, version):
     """Better by 3 dB on one video and worse by 1 dB on the other."""
     found = results.read(store, version.tags[names.EVALUATION_RUN])
     gains = {"video-0": 2.0, "video-1": -2.0}  # beside the 1 dB that it has on each
@@ -160,7 +158,7 @@ def test_a_gain_that_is_not_sure_is_not_called_one(store, version):
     )
 
 
-def test_bounds_are_by_the_rule_of_the_decision(store, tmp_path):
+def test_bounds_use_the_rule_of_the_decision(store, tmp_path):
     found = foreign.register(store, tmp_path / "model")
     foreign.record_evaluation(store, found, tmp_path / "results", **GOOD)
     page = _page(store, tmp_path / "before.html")
@@ -180,7 +178,7 @@ def test_videos_of_the_training_split_are_not_called_held_out(store, tmp_path):
     assert "dB on held-out videos" not in page.words
 
 
-def test_a_page_about_an_evaluation_without_classical_fills_shows_what_there_is(store, tmp_path):
+def test_a_page_for_an_evaluation_without_classical_fills(store, tmp_path):
     found = foreign.register(store, tmp_path / "model")
     levels = {"candidate": 15.0, **foreign.TRIVIAL}
     run_id = foreign.record_evaluation(store, found, tmp_path / "results", **levels)
@@ -204,7 +202,7 @@ def test_weak_floors_are_named_on_the_page(store, version, tmp_path):
     assert "weak floors only: mean fills" in words.split("All decisions")[1]
 
 
-def test_without_a_champion_it_is_about_the_candidate(store, version, tmp_path):
+def test_without_a_champion_the_page_is_about_the_candidate(store, version, tmp_path):
     page = _page(store, tmp_path / "page.html")
     assert "sttn version 1" in page.words
     assert "evaluated, not decided" in page.words
@@ -233,7 +231,7 @@ def test_a_run_name_finds_its_version(store, version, tmp_path):
         (["--out", "page.pdf"], "give a name that ends in .html"),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(store, version, tmp_path, capsys, argv, said):
+def test_user_errors_are_one_line_and_write_nothing(store, version, tmp_path, capsys, argv, said):
     assert version.version == "1"
     assert report.main([*argv, "--tracking-uri", store]) == 2
     err = capsys.readouterr().err
@@ -256,7 +254,7 @@ def test_lineage_is_one_line_from_model_to_evaluation(store, version, capsys):
     assert "is not in the registry" in capsys.readouterr().err
 
 
-# Run in the page: what was drawn of it, told by its title.
+# Run in the page: reports what was rendered in the page's title.
 LOOK = """<script>
 window.onerror = message => { document.title = "error: " + message; };
 const waited = video => new Promise(done => {

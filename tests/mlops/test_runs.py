@@ -9,7 +9,7 @@ def _run(uri, **tags):
     return runs.ensure(uri, run_name="demo", kind=names.KIND_TRAINING, tags=tags)
 
 
-def test_scalars_are_stepped_by_clips(store):
+def test_scalars_use_clips_as_the_step(store):
     run_id = _run(store)
     runs.log_scalars(store, run_id, 4, {names.LOSS_HOLE: 0.5, names.LOSS_VALID: 0.1})
     runs.log_scalars(store, run_id, 8, {names.LOSS_HOLE: 0.25})
@@ -17,7 +17,7 @@ def test_scalars_are_stepped_by_clips(store):
     assert [(one.step, one.value) for one in history] == [(4, 0.5), (8, 0.25)]
 
 
-def test_parameters_of_a_resumed_run_stay_and_new_ones_join(store):
+def test_a_resumed_run_keeps_parameters_and_adds_new_ones(store):
     run_id = _run(store)
     runs.log_params(store, run_id, {f"field_{i}": i for i in range(150)})
     runs.log_params(store, run_id, {"field_0": "other", "text": "x" * 9000})
@@ -27,7 +27,7 @@ def test_parameters_of_a_resumed_run_stay_and_new_ones_join(store):
     assert len(params["text"]) == 6000
 
 
-def test_a_run_is_taken_up_by_its_id(store):
+def test_a_run_is_resumed_by_its_id(store):
     run_id = _run(store, a="1")
     runs.finish(store, run_id, "FAILED")
     again = runs.ensure(
@@ -38,7 +38,7 @@ def test_a_run_is_taken_up_by_its_id(store):
     assert (run.info.status, run.data.tags["a"]) == ("RUNNING", "2")
 
 
-def test_a_run_is_found_by_all_its_tags_and_how_it_ended(store):
+def test_a_run_is_found_by_tags_and_status(store):
     run_id = _run(store, a="1", b="2")
     assert runs.find(store, {"a": "1", "b": "2"}, finished=False) == run_id
     assert runs.find(store, {"a": "1", "b": "2"}, finished=True) is None
@@ -56,7 +56,7 @@ def test_a_data_set_is_an_input_of_its_run(store):
     assert run.data.tags[names.DATA_DIGEST] == "f" * 64
 
 
-def test_pictures_are_kept_by_clips(store):
+def test_pictures_are_stored_by_clips(store):
     run_id = _run(store)
     runs.log_picture(store, run_id, "before", np.zeros((8, 8, 3), np.uint8), 4)
     files = connection.client(store).list_artifacts(run_id, "images")

@@ -1,4 +1,4 @@
-"""What goes wrong while a version is scored keeps its class on the way to who decides."""
+"""Errors while a version is scored keep their class on the way to the caller."""
 
 import pytest
 
@@ -36,7 +36,7 @@ AWAY = {
 
 @pytest.fixture
 def arrived(monkeypatch):
-    """What an error of loading a version has become where the rows arrive."""
+    """Raise an error while a version is loaded; returns the error that the caller gets."""
 
     def arrive(error):
         def load(_uri, _version):
@@ -56,7 +56,7 @@ def arrived(monkeypatch):
 
 
 class Rows:
-    """A data set of one row, whatever is done with it."""
+    """Stands in for a Ray data set of one row."""
 
     def __init__(self, row):
         self._row = row
@@ -71,13 +71,13 @@ class Rows:
 @pytest.mark.parametrize(
     "kind", [UserError, TransientError, DiskFull, CorruptData, Gone, Unreachable]
 )
-def test_an_error_of_ours_arrives_as_it_is(arrived, kind):
+def test_project_errors_keep_their_class_through_ray(arrived, kind):
     error = arrived(kind("s3://lake is away"))
     assert type(error) is kind
     assert str(error) == "s3://lake is away"
 
 
-def test_what_the_code_of_a_version_does_is_told_of_the_version(arrived, capsys):
+def test_an_exception_in_a_versions_code_refuses_the_version(arrived, capsys):
     error = arrived(RuntimeError("the model fell over"))
     assert type(error) is Refused
     words = "models:/sttn/1 could not be scored: RuntimeError: the model fell over"
@@ -90,8 +90,8 @@ def test_what_the_code_of_a_version_does_is_told_of_the_version(arrived, capsys)
 
 @pytest.mark.faults
 @pytest.mark.distributed
-def test_a_store_that_is_away_leaves_a_healthy_version_waiting(store, tmp_path, data_set):
-    """Flows are read by the workers alone: the outage comes back to the watcher through Ray."""
+def test_an_unreachable_store_leaves_the_version_pending(store, tmp_path, data_set):
+    """Only workers read flows: the outage reaches the watcher through Ray."""
     version = foreign.register(store, tmp_path / "one", foreign.GREY)
     watch = (
         "mlops/evaluate.py", "--model", "models:/sttn@candidate", "--data", data_set,

@@ -1,4 +1,4 @@
-"""What MLflow's store says no with is one line with exit 2, within seconds, by every command."""
+"""Errors of MLflow's store are one line with exit code 2, within seconds, in every command."""
 
 import importlib
 import shutil
@@ -30,7 +30,7 @@ PAGE = "<html><body>Sign in</body></html>"
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch, tmp_path):
-    """No variable of the user, and none that commands set; SQLite waits less than it does."""
+    """No environment variables of the user or of commands; a shorter SQLite timeout."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"):
         monkeypatch.setenv(name, "")
@@ -39,7 +39,7 @@ def _alone(monkeypatch, tmp_path):
 
 
 def complaint(capsys, command, *argv):
-    """The line that a command ends with, which is all it says."""
+    """Run a command that fails; returns the one line that it prints."""
     capsys.readouterr()
     began = time.monotonic()
     code = command.main([str(word) for word in argv])
@@ -102,17 +102,17 @@ def test_a_database_of_another_mlflow(copied, capsys, statements, said):
         ("mysql://u@127.0.0.1:9/x", "the package MySQLdb, which is not installed"),
     ],
 )
-def test_a_place_where_no_mlflow_is(place, said, tmp_path, empty_database, capsys):
+def test_a_uri_without_an_mlflow_store_is_named(place, said, tmp_path, empty_database, capsys):
     (tmp_path / "text").write_text("no database" * 1000)
     (tmp_path / "cut.db").write_bytes(empty_database.read_bytes()[:20_000])
     before = sorted(tmp_path.iterdir())
     uri = place.format(folder=tmp_path)
     assert said in complaint(capsys, promote, "--history", "--tracking-uri", uri)
-    assert sorted(tmp_path.iterdir()) == before  # asking makes nothing
+    assert sorted(tmp_path.iterdir()) == before  # reading creates nothing
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Says the same to everybody."""
+    """Gives the same answer to every request."""
 
     def do_GET(self):
         status, body = self.server.says
@@ -132,7 +132,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def answering(tmp_path):
-    """Start a server that says one thing; gives its port."""
+    """Start a server with one fixed answer; gives its port."""
     servers = []
 
     def start(status, body, *, tls=False):
@@ -148,7 +148,7 @@ def answering(tmp_path):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*names)
             server.socket = context.wrap_socket(server.socket, server_side=True)
-            server.handle_error = lambda *_: None  # who asks hangs up
+            server.handle_error = lambda *_: None  # the client hangs up
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return server.server_port
@@ -174,14 +174,14 @@ def answering(tmp_path):
         (503, '{"error_code": "TEMPORARILY_UNAVAILABLE"}', "answers with errors only"),
     ],
 )
-def test_a_server_that_is_none_of_mlflow(answering, status, body, said, capsys):
+def test_a_server_that_is_not_mlflow_is_named(answering, status, body, said, capsys):
     uri = f"http://127.0.0.1:{answering(status, body)}"
     line = complaint(capsys, promote, "--history", "--tracking-uri", uri)
     assert said in line
     assert uri in line
 
 
-def test_tls_on_one_side_only_and_a_certificate_that_nobody_knows(answering, capsys):
+def test_tls_mismatch_and_an_unknown_certificate(answering, capsys):
     plain = f"https://localhost:{answering(200, '{}')}"
     assert "speaks no TLS: give its address with http://" in complaint(
         capsys, promote, "--history", "--tracking-uri", plain
@@ -192,7 +192,7 @@ def test_tls_on_one_side_only_and_a_certificate_that_nobody_knows(answering, cap
     )
 
 
-def test_a_locked_database_when_it_is_opened(copied, capsys):
+def test_a_database_locked_at_opening_is_named(copied, capsys):
     uri = copied()
     other = sqlite3.connect(uri.removeprefix("sqlite:///"))
     other.execute("BEGIN EXCLUSIVE")
@@ -201,8 +201,8 @@ def test_a_locked_database_when_it_is_opened(copied, capsys):
     other.close()
 
 
-def test_a_later_write_is_said_no_to(new_store, tmp_path):
-    """In a process of its own, whose files end at a size as on a full disk."""
+def test_a_write_on_a_full_disk_is_one_line(new_store, tmp_path):
+    """In a separate process with a file size limit, as on a full disk."""
     uri = new_store(tmp_path / "store")
     foreign.register(uri, tmp_path / "model")
     version = connection.client(uri).get_model_version("sttn", "1")
@@ -237,7 +237,9 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_it_so(command, copied, answering, tmp_path, capsys, monkeypatch):
+def test_every_command_reports_store_errors_in_one_line(
+    command, copied, answering, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(handmade, "HEIGHT", 96)
     monkeypatch.setattr(handmade, "WIDTH", 96)
     monkeypatch.setattr(locks, "_WAIT_S", 0)

@@ -1,4 +1,4 @@
-"""A team's MLflow: users with passwords, hosts that are checked, PostgreSQL, artifacts by it."""
+"""A team's MLflow: users with passwords, allowed hosts, PostgreSQL, served artifacts."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def login(monkeypatch, tmp_path):
-    """Be somebody; everything is the administrator's until then."""
+    """Log in as a user; the administrator until then."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
@@ -51,7 +51,7 @@ def team(server, login, tmp_path):
 
 
 def said(capsys, code, command, *argv):
-    """What a command says on stderr, in one line, when it ends with a code."""
+    """The one line that a command prints on stderr when it ends with this exit code."""
     capsys.readouterr()
     assert command.main([str(word) for word in argv]) == code
     err = capsys.readouterr().err
@@ -71,7 +71,9 @@ def create_user(uri, user, password):
 
 
 @pytest.mark.faults
-def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, capsys, monkeypatch):
+def test_evaluate_promote_and_rollback_on_a_team_server(
+    server, team, tmp_path, data_set, capsys, monkeypatch
+):
     uri = server.uri
     short = ("--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4, "--workers", 1)
     # Ray's sockets want a short name.
@@ -91,8 +93,8 @@ def test_from_a_model_to_a_champion_and_back(server, team, tmp_path, data_set, c
             timeout=200,
         )
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert told["decision"]["champion"] == str(number)
+        printed = json.loads(done.stdout.splitlines()[-1])
+        assert printed["decision"]["champion"] == str(number)
     assert {entry.name for entry in Path(scratch).iterdir()} <= {"ray"}  # no model is left
     shutil.rmtree(scratch)
     assert registry.resolve(uri, "models:/sttn@previous").version == "1"
@@ -122,7 +124,7 @@ def test_a_wrong_password_and_no_user_are_one_line(server, team, login, monkeypa
     assert "wants to know who asks" in said(capsys, 2, promote, *team)
 
 
-def test_who_may_only_read_promotes_nothing(server, team, login, tmp_path, capsys):
+def test_a_read_only_user_cannot_promote(server, team, login, tmp_path, capsys):
     uri = server.uri
     version = foreign.register(uri, tmp_path / "model")
     levels = {"candidate": 95.0, **foreign.CLASSICAL}
@@ -143,22 +145,22 @@ def test_who_may_only_read_promotes_nothing(server, team, login, tmp_path, capsy
     assert (now and now.version) == (champion and champion.version)
 
 
-def test_a_host_name_that_the_server_was_not_told_of(server, team, capsys):
+def test_a_host_name_the_server_does_not_allow(server, team, capsys):
     elsewhere = f"http://localhost:{server.port}"
     line = said(capsys, 2, promote, "--tracking-uri", elsewhere, *team[2:])
     assert line.startswith(f"error: MLflow at {elsewhere} does not answer to that host name")
-    # Probes come by address.
+    # Probes use the address.
     with urllib.request.urlopen(f"{elsewhere}/health", timeout=5) as response:
         assert response.status == 200
 
 
-def test_nobody_there_is_one_line(team, capsys):
+def test_an_unreachable_server_is_one_line(team, capsys):
     line = said(capsys, 2, promote, "--tracking-uri", "http://127.0.0.1:9", *team[2:])
     assert line.startswith("error: MLflow at http://127.0.0.1:9 does not answer: start it, or")
 
 
 @pytest.mark.faults  # after the one above that decides
-def test_each_user_signs_what_is_decided(server, team):
+def test_each_decision_records_its_user(server, team):
     decided = runs.find_all(server.uri, {names.KIND: names.KIND_DECISION}, finished=True, limit=10)
     assert team
     assert {run.data.tags["mlflow.user"] for run in decided} == {ADMIN}

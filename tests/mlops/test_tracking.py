@@ -37,7 +37,7 @@ def test_a_password_in_the_uri_is_refused_and_not_repeated(uri, cure):
     assert "hunter2" not in str(found.value)
 
 
-def test_timeouts_are_the_users_or_mlflows_own(monkeypatch):
+def test_timeouts_are_shortened_and_restored_unless_the_user_set_them(monkeypatch):
     retries, timeout = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     monkeypatch.setattr(client_timeouts, "_shortened", set())  # of commands before this test
     monkeypatch.delenv(retries, raising=False)
@@ -62,7 +62,7 @@ def uri(tmp_path, monkeypatch):
     return f"sqlite:///{tmp_path}/new/mlflow.db"
 
 
-def test_processes_that_are_the_first_at_once_share_one_store(uri, tmp_path):
+def test_concurrent_first_processes_share_one_store(uri, tmp_path):
     processes = [_beginning(uri, str(number)) for number in range(3)]
     for process in processes:
         process.join(100)
@@ -72,7 +72,7 @@ def test_processes_that_are_the_first_at_once_share_one_store(uri, tmp_path):
     assert [one.name for one in (tmp_path / "new").iterdir()] == ["mlflow.db"]
 
 
-def test_a_process_that_is_killed_while_it_makes_a_store_leaves_none(uri, tmp_path):
+def test_a_process_killed_while_creating_a_store_leaves_none(uri, tmp_path):
     process = _beginning(uri, "killed")
     end = time.monotonic() + 60
     while not list(tmp_path.glob("new/.*.part")) and time.monotonic() < end:

@@ -12,7 +12,7 @@ from tests.tiny import write_video
 
 
 def _tagged(path, matrix, pix_fmt, range_):
-    """A video that says which colours it means."""
+    """A video with colour tags."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24), options={"crf": "4"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
@@ -39,7 +39,7 @@ def _tagged(path, matrix, pix_fmt, range_):
         (5, "yuv444p", 1),
     ],
 )
-def test_colours_and_what_they_mean_are_kept(tmp_path, matrix, pix_fmt, range_):
+def test_colours_and_their_tags_are_kept(tmp_path, matrix, pix_fmt, range_):
     source = _tagged(tmp_path / "in.mp4", matrix, pix_fmt, range_)
     facts = video.facts_of(source)
     (frame,) = video.read(source)
@@ -55,8 +55,8 @@ def test_colours_and_what_they_mean_are_kept(tmp_path, matrix, pix_fmt, range_):
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv420p10le"])
-def test_colour_stays_in_its_place(tmp_path, pixels):
-    """Colour that is stored for two columns at once does not move with a copy."""
+def test_chroma_is_not_shifted(tmp_path, pixels):
+    """Chroma subsampled by two columns does not move with a copy."""
     frame = av.VideoFrame(64, 48, pixels)
     deep = pixels.endswith("10le")
     for number, plane in enumerate(frame.planes):
@@ -76,7 +76,7 @@ def test_colour_stays_in_its_place(tmp_path, pixels):
     copy(source, out, codec="hevc" if deep else "h264", crf=1)
 
     def red(path):
-        """Where the step in red is, in columns of it."""
+        """Column of the step in red."""
         with av.open(str(path)) as container:
             plane = next(container.decode(video=0)).reformat(format="yuv444p").planes[2]
         row = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[8, :64].astype(int)
@@ -97,7 +97,7 @@ def test_brightness_does_not_drift(tmp_path):
     assert abs((after - before)[: facts.height].mean()) < 0.05
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path):
+def test_a_file_appears_only_when_complete(tmp_path):
     facts = video.facts_of(write_video(tmp_path / "in.mp4", frames=2))
     frame = np.zeros((facts.height, facts.width, 3), np.uint8)
 
@@ -111,7 +111,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_odd_sizes_get_a_column_and_a_row(tmp_path):
+def test_odd_sizes_are_padded_to_even(tmp_path):
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64, fps=10)
     frames = [frame[:63, :95] for frame in video.read(source)]
     like = video.VideoFacts(path=source, width=95, height=63, frames=4, fps=Fraction(10))
@@ -198,7 +198,7 @@ def pts_of(path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-def test_every_track_of_sound_is_copied_bit_for_bit(tmp_path, suffix):
+def test_every_audio_track_is_copied_bit_for_bit(tmp_path, suffix):
     source = with_sound(tmp_path / "in.mp4")
     assert [one.language for one in video.facts_of(source).audio] == ["eng", "jpn"]
     copy(source, tmp_path / f"out{suffix}")
@@ -207,8 +207,8 @@ def test_every_track_of_sound_is_copied_bit_for_bit(tmp_path, suffix):
     assert before == after
 
 
-def test_sound_and_frames_are_in_step_in_the_file(tmp_path):
-    """A player that reads on never waits for the end of the file."""
+def test_audio_and_frames_are_interleaved(tmp_path):
+    """A player that reads sequentially never waits for the end of the file."""
     copy(with_sound(tmp_path / "in.mp4", seconds=6), tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         packets = [
@@ -223,7 +223,7 @@ def test_sound_and_frames_are_in_step_in_the_file(tmp_path):
         assert abs(latest["audio"] - latest["video"]) < 1.5
 
 
-def test_times_of_frames_are_kept_when_they_vary(tmp_path):
+def test_variable_frame_timestamps_are_kept(tmp_path):
     times = [40 * at + (15 if at % 3 else 0) for at in range(50)]
     source = with_sound(tmp_path / "in.mp4", times=times)
     copy(source, tmp_path / "out.mp4")
@@ -232,7 +232,7 @@ def test_times_of_frames_are_kept_when_they_vary(tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])
-def test_a_turned_video_comes_and_is_written_upright(tmp_path, rotation):
+def test_a_rotated_video_is_read_and_written_upright(tmp_path, rotation):
     source = with_sound(tmp_path / "in.mp4", seconds=1, rotation=rotation)
     facts = video.facts_of(source)
     upright = (96, 64) if rotation == 180 else (64, 96)
@@ -244,13 +244,13 @@ def test_a_turned_video_comes_and_is_written_upright(tmp_path, rotation):
         assert (stream.width, stream.height) == upright
     one, other = next(video.read(source)), next(video.read(tmp_path / "out.mp4"))
     assert np.abs(one.astype(int) - other).mean() < 2
-    # ffmpeg's own tool takes colour to be between two columns, and turns that too.
+    # ffmpeg's own tool assumes centred chroma, and rotates that too.
     assert np.abs(shown(source)[0].astype(int) - shown(tmp_path / "out.mp4")[0]).mean() < 4
     assert np.abs(shown(source)[0].astype(int) - one).mean() < 2
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_lossless_is_what_was_written(tmp_path, suffix):
+def test_lossless_round_trips(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (5, 33, 47, 3), np.uint8)  # odd sizes too
     like = video.VideoFacts(
         path=tmp_path, width=47, height=33, frames=5, fps=Fraction(25), colour=video.Colour(1, 1, 1)
@@ -280,7 +280,7 @@ def test_other_codecs(tmp_path, codec, suffix, name):
     assert np.abs(before - after).mean() < 4
 
 
-def test_a_folder_of_pictures_there_and_back(tmp_path):
+def test_a_folder_of_pictures_round_trips(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), np.uint8)
     with PictureWriter(tmp_path / "frames") as writer:
         for frame in frames:

@@ -1,4 +1,4 @@
-"""What a watcher does about versions that it cannot evaluate; the evaluation itself is made up."""
+"""Versions that a watcher cannot evaluate; the evaluation itself is a stub."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def version(store, tmp_path):
 
 
 def watch(store, tmp_path, *attempts):
-    """Watch with work that does one thing after the other; an exception is raised."""
+    """Watch with a stub whose attempts run in turn; an exception among them is raised."""
     left = list(attempts)
 
     def work(version, still_ours):
@@ -42,7 +42,7 @@ def state(store, version):
 
 
 @pytest.mark.parametrize("error", [UserError("of 96x96 pixels"), Refused("fell over")])
-def test_what_is_wrong_with_a_version_is_tagged_with_its_reason(store, version, tmp_path, error):
+def test_a_bad_version_is_tagged_with_the_reason(store, version, tmp_path, error):
     assert watch(store, tmp_path, error) == (1, [])
     tags = registry.resolve(store, version.uri).tags
     assert tags[names.EVALUATION] == names.EVALUATION_FAILED
@@ -50,18 +50,18 @@ def test_what_is_wrong_with_a_version_is_tagged_with_its_reason(store, version, 
 
 
 @pytest.mark.parametrize("error", [Held("by somebody else"), LeaseLost("to somebody else")])
-def test_a_version_whose_turn_it_is_not_waits(store, version, tmp_path, error):
+def test_a_version_held_by_another_watcher_is_retried(store, version, tmp_path, error):
     assert watch(store, tmp_path, error, done(store)) == (1, [])
     assert state(store, version) == names.EVALUATION_DONE
 
 
-def test_an_outage_ends_the_watcher_and_the_version_waits(store, version, tmp_path):
+def test_an_outage_ends_the_watcher_and_the_version_stays_pending(store, version, tmp_path):
     with pytest.raises(TransientError, match="away"):
         watch(store, tmp_path, TransientError("the store is away"))
     assert state(store, version) == names.EVALUATION_PENDING
 
 
-def test_a_data_set_that_is_not_there_any_more_is_no_versions_fault(store, version, tmp_path):
+def test_a_missing_data_set_is_not_blamed_on_the_version(store, version, tmp_path):
     with pytest.raises(UserError, match="no data set"):
         watch(store, tmp_path, lambda _: DataSet.open(str(tmp_path / "gone")))
     assert state(store, version) == names.EVALUATION_PENDING
@@ -71,7 +71,9 @@ def delete(store):
     return lambda version: connection.client(store).delete_model_version(MODEL, version.version)
 
 
-def test_a_version_that_is_deleted_meanwhile_ends_nothing(store, version, tmp_path, capsys):
+def test_a_version_deleted_during_evaluation_does_not_end_the_watcher(
+    store, version, tmp_path, capsys
+):
     second = foreign.register(store, tmp_path / "second")
 
     def deleted(one):
@@ -83,7 +85,7 @@ def test_a_version_that_is_deleted_meanwhile_ends_nothing(store, version, tmp_pa
     assert state(store, second) == names.EVALUATION_DONE
 
 
-def test_a_version_that_is_deleted_before_its_turn_is_passed_over(store, version, tmp_path):
+def test_a_version_deleted_before_its_turn_is_skipped(store, version, tmp_path):
     second = foreign.register(store, tmp_path / "second")
 
     def first(one):

@@ -137,7 +137,7 @@ def test_a_video_without_holes_comes_back_untouched_and_costs_nothing(generator,
     assert all(map(torch.equal, results, frames))
 
 
-def test_what_is_in_the_hole_does_not_matter(generator):
+def test_pixels_inside_the_hole_do_not_affect_the_result(generator):
     frames, masks = video(12)
     other = [frame.clone() for frame in frames]
     for frame, mask in zip(other, masks, strict=True):

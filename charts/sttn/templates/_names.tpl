@@ -24,6 +24,17 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
+{{/* Labels by which Kueue queues an object: (dict "queue" "video" "queuePriority" "high"), or a part of
+     the values with these keys. */}}
+{{- define "sttn.queueLabels" -}}
+{{- with .queue }}
+kueue.x-k8s.io/queue-name: {{ . }}
+{{- end }}
+{{- with .queuePriority }}
+kueue.x-k8s.io/priority-class: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{- define "sttn.image" -}}
 {{- with .Values.image -}}
 {{- if not .repository -}}
