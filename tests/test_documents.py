@@ -1,17 +1,21 @@
 """What the documents show exists, parses, runs, or says what it needs."""
 
 import ast
+import base64
 import contextlib
 import fnmatch
 import functools
 import importlib
+import io
 import itertools
 import re
 import shlex
 
 import duckdb
+import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 from PIL import Image
 
 from data_pipeline.cli.ray_session import ray_session
@@ -44,7 +48,7 @@ NEEDS = {
     "minutes", "data", "gpu", "candidate", "champion", "checkpoint", "ray-cluster", "kubernetes",
 }  # fmt: skip
 OTHER_PROGRAMS = {
-    "minutes": {"make", "source"},
+    "minutes": {"make", "source", "uv"},
     "champion": {"source"},
     "ray-cluster": {"ray"},
     "kubernetes": {"helm", "kubectl", "docker"},
@@ -149,7 +153,7 @@ def test_a_block_without_needs_runs(block):
             assert module.main(words) == 0, line
 
 
-def test_the_library_example_fills_a_clip(folder, new_store, monkeypatch, capsys):
+def test_the_notebook_fills_a_clip(folder, new_store, monkeypatch):
     store = new_store(folder / "store")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS)
@@ -160,13 +164,16 @@ def test_the_library_example_fills_a_clip(folder, new_store, monkeypatch, capsys
             store, name=names.MODEL, run_id=run_id, clips=1, model_dir=model, tags={}
         )
     registry.set_alias(store, version, names.CHAMPION)
-    example = {"__name__": "library", "__doc__": "x"}
-    text = (ROOT / "examples/library.py").read_text()
-    exec(compile(text, "examples/library.py", "exec"), example)
-    assert example["main"](["lake/curated/samples/v1", store, str(folder / "filled.png")]) == 0
-    assert "dB in the hole" in capsys.readouterr().out
-    with Image.open(folder / "filled.png") as picture:
-        assert picture.height == 3 * 64
+    monkeypatch.setenv("STTN_DATA", str(folder / "lake/curated/samples/v1"))
+    notebook = nbformat.read(ROOT / "examples/library.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "clear its outputs"
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert re.search(r"\d frames, \d+\.\d\d dB in the hole", printed)
+    (picture,) = (output.data["image/png"] for output in outputs if "data" in output)
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        assert image.height == 3 * 64
 
 
 # ------------------------------------------------------------------ facts
