@@ -7,7 +7,7 @@ from tests.tiny import shard_tiny, write_videos
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Threads that wait for each other cost small networks more than they bring."""
+    """Thread synchronisation costs small networks more than it gains."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Counts what really happens in a block: memory that operations made, collectives and bytes."""
+"""Measures what happens in a block: memory that operations allocate, collectives and bytes."""
 
 import weakref
 from collections import Counter
@@ -19,10 +19,10 @@ _KINDS = {
 
 
 class Held(TorchDispatchMode):
-    """Bytes of storages that operations make, or have `made` before, at most; not those `there`.
+    """Peak bytes of storages that operations allocate, or have `made` before; not those `there`.
 
-    A storage may be emptied without going away (FSDP does that), so all are asked each time. A
-    sharded tensor has none of its own: its part is seen by itself.
+    A storage may be emptied without being freed (FSDP does that), so all are summed each time. A
+    sharded tensor has no storage of its own: its local shard is counted separately.
     """
 
     def __init__(self, there, made=()):
@@ -54,7 +54,7 @@ class Exchanged(TorchDispatchMode):
         kind = _KINDS.get(operation._schema.name)
         if kind:
             largest = max(one.nbytes for one in tree_leaves(args) if isinstance(one, torch.Tensor))
-            if operation._schema.name.startswith("_c10d_functional"):  # is given a part
+            if operation._schema.name.startswith("_c10d_functional"):  # takes a shard
                 largest *= self._world
             self.times[kind] += 1
             self.payload[kind] += largest
@@ -62,7 +62,7 @@ class Exchanged(TorchDispatchMode):
 
 
 def second_iteration(config, clips, size, world=1):
-    """What learns, and what this rank held and exchanged in its second iteration.
+    """The adversary, and what this rank held and exchanged in its second iteration.
 
     The first leaves gradients behind, as all but a run's first do; `size` is height and width.
     """
@@ -84,5 +84,5 @@ def second_iteration(config, clips, size, world=1):
 
 
 def plain(tensor):
-    """The part that lies here."""
+    """The local shard."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor

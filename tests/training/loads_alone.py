@@ -1,4 +1,4 @@
-"""Load a model folder as a stranger would, without this project, and say what it does.
+"""Load a model folder as a third party would, without this project, and print what it does.
 
 PYTHONPATH=SITE_PACKAGES python -S loads_alone.py MODEL_FOLDER FRAMES_AND_MASKS.npz RESULT.npz
 """
@@ -18,8 +18,8 @@ assert [name for name in OURS if importlib.util.find_spec(name)] == []
 FOLDER, GIVEN, RESULT = sys.argv[1:]
 
 
-def complaint(model, frames, masks, params=None):
-    """Type and words of what `predict` raises."""
+def error_of(model, frames, masks, params=None):
+    """Type and message of the error that `predict` raises."""
     try:
         model.predict({"frames": frames, "masks": masks}, params)
     except Exception as error:
@@ -28,7 +28,7 @@ def complaint(model, frames, masks, params=None):
 
 
 def streaming(params):
-    """What a stream with such parameters raises."""
+    """The error that a stream with such parameters raises."""
     try:
         next(inner.stream(zip(frames, masks, strict=True), params))
     except Exception as error:
@@ -37,7 +37,7 @@ def streaming(params):
 
 
 def standing(_number, first, _second):
-    """Flow of a video that stands still."""
+    """Optical flow of a static video."""
     return (np.zeros((*first.shape[:2], 2), np.float32),) * 2
 
 
@@ -63,14 +63,14 @@ np.savez(
 said = {
     "package": type(inner).__module__,
     "file": str(Path(sys.modules[type(inner).__module__].__file__).resolve()),
-    "fewer masks": complaint(model, frames, masks[:-1]),
-    "no frames": complaint(model, frames[:0], masks[:0]),
-    "other numbers in masks": complaint(
+    "fewer masks": error_of(model, frames, masks[:-1]),
+    "no frames": error_of(model, frames[:0], masks[:0]),
+    "other numbers in masks": error_of(
         model, frames, masks // 2 + masks // 3 * (frames[..., 0] > 9)
     ),
-    "masks of another size": complaint(model, frames, masks[:, :, :-4]),
-    "other type": complaint(model, frames.astype(np.float32), masks),
-    "gaps": complaint(model, frames, masks, {"stride": 40}),
+    "masks of another size": error_of(model, frames, masks[:, :, :-4]),
+    "other type": error_of(model, frames.astype(np.float32), masks),
+    "gaps": error_of(model, frames, masks, {"stride": 40}),
     "no such parameter": streaming({"crop_widht": 8}),
     "no parameter at all": streaming({"zoom": 8}),
     "a word for a switch": streaming({"bfloat16": "False"}),

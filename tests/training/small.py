@@ -1,4 +1,4 @@
-"""Networks and batches of the true kinds, as small as their layers allow.
+"""The product's networks and batches, as small as their layers allow.
 
 B clips, T frames, 16x16 pixels (a 4x4 feature map, cut whole and in quarters).
 """
@@ -19,12 +19,12 @@ RATES = (1e-4, 1e-4)
 STD = 0.3  # of the weights: outputs then differ visibly from grey and from each other
 
 
-def small_generator(seed=0, *, masked_attention=False, blocks=2, fill="none", begun=False):
-    """With a fill it corrects nothing yet, unless it is one that has `begun` to learn."""
+def small_generator(seed=0, *, masked_attention=False, blocks=2, fill="none", trained=False):
+    """With a fill it returns the fill unchanged, unless it is `trained`: has a random decoder."""
     generator = Generator(8, blocks, GRIDS, masked_attention, fill=fill)
     random = torch.Generator().manual_seed(seed)
     initialise(generator, STD, random)
-    if begun:
+    if trained:
         initialise(generator.decoder, STD, random)
     return generator
 
@@ -51,7 +51,7 @@ def small_adversary(
     fill="none",
 ):
     """`spread` may shard the networks before the optimisers see them."""
-    generator = small_generator(fill=fill, begun=fill != "none").to(dtype)
+    generator = small_generator(fill=fill, trained=fill != "none").to(dtype)
     discriminator = small_discriminator().to(dtype)
     spread(generator, discriminator)
     config = TrainConfig(
@@ -72,7 +72,7 @@ def small_adversary(
 
 
 def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE, fill="none"):
-    """The holes of each clip have another share of the pixels; of a fill about half is sure."""
+    """Clips with different hole shares; about half of a fill is confident."""
     random = torch.Generator().manual_seed(seed)
     pixels = torch.rand(clips, frames, 3, side, side, generator=random, dtype=dtype)
     share = torch.linspace(0.2, 0.7, clips, dtype=dtype).reshape(-1, 1, 1, 1, 1)
@@ -87,7 +87,7 @@ def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE, f
 
 
 def copies(tensors):
-    """What the tensors are now, whatever becomes of them."""
+    """Copies of the current values of tensors."""
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 

@@ -66,7 +66,7 @@ def same(one, other):
 @pytest.mark.parametrize(
     ("micro_batch_clips", "fill"), [(2, "none"), (1, "none"), (3, "none"), (3, "propagate")]
 )
-def test_micro_batches_change_nothing(micro_batch_clips, fill):
+def test_micro_batches_do_not_change_the_result(micro_batch_clips, fill):
     """A batch of 8 in 1, in 4, in 8 and in 3 uneven parts, over ten whole iterations."""
     at_once, in_parts = (
         small_adversary(batch_clips=8, micro_batch_clips=clips, fill=fill)
@@ -80,11 +80,11 @@ def test_micro_batches_change_nothing(micro_batch_clips, fill):
         assert furthest(parts, whole)[0] < 1e-12
         difference, name = furthest(in_parts.tensors(), at_once.tensors())
         assert difference < 1e-12, f"{name} after {i + 1} iterations"
-    # Both learnt: the comparison is of something.
+    # Both changed: the comparison means something.
     assert furthest(at_once.tensors(), small_adversary(fill=fill).tensors())[0] > 1e-3
 
 
-def test_in_bfloat16_norms_and_losses_are_still_taken_in_float32():
+def test_bfloat16_autocast_keeps_norms_and_losses_in_float32():
     adversary, rough = (small_adversary(dtype=torch.float32) for _ in range(2))
     batch = random_batch(0, clips=CLIPS, dtype=torch.float32)
     exact = adversary.learn(batch, 0)
@@ -101,7 +101,7 @@ def test_in_bfloat16_norms_and_losses_are_still_taken_in_float32():
         assert float(loss) == pytest.approx(float(exact[name]), abs=0.02)
 
 
-def test_local_counts_make_the_average_over_ranks_of_what_each_would_have_alone(monkeypatch):
+def test_local_counts_average_the_losses_of_each_rank(monkeypatch):
     whole = random_batch(0, clips=CLIPS)
     shares = whole.split(2)
     alone = [small_adversary().learn(share, 0) for share in shares]
@@ -116,7 +116,7 @@ def test_local_counts_make_the_average_over_ranks_of_what_each_would_have_alone(
 
 
 @pytest.mark.parametrize("micro_batch_clips", [4, 1])
-def test_each_network_changes_in_its_own_turn_only_discriminator_first(micro_batch_clips):
+def test_discriminator_then_generator_each_change_in_their_own_turn(micro_batch_clips):
     adversary = small_adversary(micro_batch_clips=micro_batch_clips)
     start = parameters(adversary)
     with steps_of(adversary) as steps:
@@ -133,7 +133,7 @@ def test_each_network_changes_in_its_own_turn_only_discriminator_first(micro_bat
     assert not same(after_second["generator"], start["generator"])
 
 
-def test_the_network_that_waits_takes_no_gradient_and_is_thawed_after():
+def test_the_other_network_is_frozen_during_a_turn_and_unfrozen_after():
     adversary = small_adversary()
     seen = []
 
@@ -172,14 +172,14 @@ def test_the_generator_learns_from_the_updated_discriminator(micro_batch_clips):
     total = error[hole].mean() + error[~hole].mean() + 0.01 * judged
     names_and_parameters = dict(generator.named_parameters())
     wanted = torch.autograd.grad(total, list(names_and_parameters.values()))
-    learnt_from = adversary.tensors()
+    recorded = adversary.tensors()
     for name, gradient in zip(names_and_parameters, wanted, strict=True):
-        found = learnt_from[f"generator_adam.exp_avg.{name}"]
+        found = recorded[f"generator_adam.exp_avg.{name}"]
         torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("micro_batch_clips", [4, 1])
-def test_the_discriminator_learns_from_true_clips_then_from_composited_ones(micro_batch_clips):
+def test_the_discriminator_learns_from_real_then_composited_clips(micro_batch_clips):
     adversary = small_adversary(micro_batch_clips=micro_batch_clips)
     judge = copy.deepcopy(adversary.discriminator)
     batch = random_batch(0, clips=CLIPS)
@@ -196,9 +196,9 @@ def test_the_discriminator_learns_from_true_clips_then_from_composited_ones(micr
     losses = learn(adversary, 1)
     torch.testing.assert_close(losses[names.LOSS_DISCRIMINATOR_REAL], real.detach())
     torch.testing.assert_close(losses[names.LOSS_DISCRIMINATOR_FAKE], fake.detach())
-    learnt_from = adversary.tensors()
+    recorded = adversary.tensors()
     for name, parameter in judge.named_parameters():
-        found = learnt_from[f"discriminator_adam.exp_avg.{name}"]
+        found = recorded[f"discriminator_adam.exp_avg.{name}"]
         torch.testing.assert_close(found, parameter.grad, rtol=1e-9, atol=1e-13)
 
 
@@ -226,7 +226,7 @@ def test_losses_are_named_and_unweighted():
 
 
 @pytest.mark.parametrize("micro_batch_clips", [4, 1])
-def test_spectral_norms_move_by_three_power_iterations_the_last_on_the_learnt_weight(
+def test_spectral_norms_take_three_power_iterations_one_on_the_new_weight(
     micro_batch_clips,
 ):
     adversary = small_adversary(micro_batch_clips=micro_batch_clips)
@@ -234,17 +234,17 @@ def test_spectral_norms_move_by_three_power_iterations_the_last_on_the_learnt_we
     before = [(layer.weight.detach().flatten(1).clone(), layer.u.clone()) for layer in layers]
     learn(adversary, 1)
     for layer, (weight, u) in zip(layers, before, strict=True):
-        learnt = layer.weight.detach().flatten(1)
-        assert not torch.equal(learnt, weight)
-        for matrix in (weight, weight, learnt):
+        updated = layer.weight.detach().flatten(1)
+        assert not torch.equal(updated, weight)
+        for matrix in (weight, weight, updated):
             v = functional.normalize(matrix.T @ u, dim=0)
             u = functional.normalize(matrix @ v, dim=0)
         torch.testing.assert_close(layer.u, u, rtol=0, atol=1e-14)
         torch.testing.assert_close(layer.v, v, rtol=0, atol=1e-14)
 
 
-def test_the_averaged_generator_forgets_by_its_half_life():
-    # The generator stands still, so its average moves from 0 towards it, half way in 16 clips.
+def test_the_ema_generator_decays_by_its_half_life():
+    # The generator is static, so its average moves from 0 towards it, half way in 16 clips.
     adversary = small_adversary(learning_rates=(1e-30, 1e-30), ema_half_life_clips=16.0)
     wanted = {name: value.detach() for name, value in adversary.generator.named_parameters()}
     for value in adversary.ema.values():
@@ -255,7 +255,7 @@ def test_the_averaged_generator_forgets_by_its_half_life():
         assert furthest(adversary.ema, scaled)[0] < 1e-12
 
 
-def test_the_averaged_generator_starts_as_the_generator_and_follows_it():
+def test_the_ema_generator_starts_as_the_generator_and_follows_it():
     adversary = small_adversary(ema_half_life_clips=0)
     for _ in range(2):
         now = {name: value.detach() for name, value in adversary.generator.named_parameters()}
@@ -263,7 +263,7 @@ def test_the_averaged_generator_starts_as_the_generator_and_follows_it():
         learn(adversary, 1)
 
 
-def test_both_learning_rates_fall_with_the_clips_seen():
+def test_both_learning_rates_decay_with_the_clips_seen():
     adversary = small_adversary(learning_rates=(1e-3, 1e-5), decay_every_clips=2 * CLIPS)
     rates = []
 
@@ -278,7 +278,7 @@ def test_both_learning_rates_fall_with_the_clips_seen():
     assert adversary.set_learning_rate(CLIPS) == pytest.approx(1e-3)
 
 
-def test_what_tensors_holds_and_the_step_count_are_the_whole_state():
+def test_tensors_and_the_iteration_count_are_the_whole_state():
     through = small_adversary()
     learn(through, 4)
     resumed, loaded = small_adversary(), small_adversary()
@@ -291,7 +291,7 @@ def test_what_tensors_holds_and_the_step_count_are_the_whole_state():
     assert furthest(loaded.tensors(), through.tensors())[0] == 0
 
 
-def test_bfloat16_rounds_what_is_computed_and_nothing_that_is_kept():
+def test_bfloat16_rounds_computation_but_not_stored_state():
     exact, rough = (
         small_adversary(dtype=torch.float32, autocast=dtype) for dtype in (None, torch.bfloat16)
     )
@@ -305,7 +305,7 @@ def test_bfloat16_rounds_what_is_computed_and_nothing_that_is_kept():
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
-def test_compiled_blocks_learn_the_same_under_the_same_names():
+def test_compiled_blocks_learn_the_same_with_the_same_names():
     plain, compiled = (small_adversary(dtype=torch.float64) for _ in range(2))
     parallel.compile_blocks(compiled.generator)
     batch = random_batch(0)

@@ -26,7 +26,7 @@ def crops():
 
 
 @given(holes_in_frames(), crops())
-def test_an_area_holds_the_hole_and_fits_patches_and_frame(case, crop):
+def test_an_area_contains_the_hole_and_fits_patches_and_frame(case, crop):
     frame, hole = case
     area = area_around(hole, frame, crop, UNITS, None)
     assert area.contains(hole)
@@ -42,7 +42,7 @@ def test_an_area_holds_the_hole_and_fits_patches_and_frame(case, crop):
 
 
 @given(holes_in_frames(), crops(), st.data())
-def test_the_area_before_stays_while_the_hole_keeps_its_distance(case, crop, data):
+def test_the_area_is_kept_while_the_hole_keeps_its_margin(case, crop, data):
     frame, hole = case
     first = area_around(hole, frame, crop, UNITS, None)
     assert area_around(hole, frame, crop, UNITS, first) == first
@@ -63,7 +63,7 @@ def test_the_hole_of_a_mask_is_found(case):
     assert union([hole, hole]) == hole
 
 
-def test_what_lies_over_the_edge_is_a_reflection():
+def test_pixels_beyond_the_frame_are_reflected():
     image = torch.arange(12).reshape(3, 4)
     assert taken(image, Area(0, 0, 3, 4)).equal(image)
     assert taken(image, Area(1, 2, 2, 2)).equal(image[1:, 2:])
@@ -91,7 +91,7 @@ CROP = Schedule(crop_width=SIDE, crop_height=SIDE)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (36, 50), (20, 30), (1, 52)])
-def test_a_crop_is_inpainted_as_if_it_were_the_video(generator, corner):
+def test_a_crop_is_inpainted_like_a_video_of_its_own(generator, corner):
     given_ = list(pairs(12, lambda _: Area(*corner, 4, 4)))
     found = list(stream(generator, given_, CROP))
     area = area_around(Area(*corner, 4, 4), (40, 56), (SIDE, SIDE), (8, 8), None)
@@ -115,13 +115,13 @@ def test_holes_that_cross_the_frame_are_all_filled(generator):
         assert not mask.any() or (filled[mask != 0] != frame[mask != 0]).float().mean() > 0.9
 
 
-def test_a_hole_larger_than_the_crop_takes_the_room_it_needs(generator):
+def test_a_hole_larger_than_the_crop_enlarges_the_area(generator):
     given_ = list(pairs(3, lambda _: Area(0, 0, 40, 56)))
     whole = list(stream(generator, given_, Schedule()))
     assert all(map(torch.equal, stream(generator, given_, CROP), whole))
 
 
-def test_features_are_made_again_only_when_the_area_moves(generator, monkeypatch):
+def test_features_are_recomputed_only_when_the_area_moves(generator, monkeypatch):
     encoded = []
     encode = generator.encode
     monkeypatch.setattr(

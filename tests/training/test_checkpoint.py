@@ -60,7 +60,7 @@ def flip(path, offset):
     path.write_bytes(data)
 
 
-def test_what_was_saved_is_loaded(tmp_path):
+def test_a_checkpoint_round_trips(tmp_path):
     uri = save(tmp_path, 400)
     assert uri == tmp_path / "checkpoints" / "clips-000000400"
     found, passed_over = checkpoint.newest(str(tmp_path))
@@ -71,7 +71,7 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert_same(loaded(found), tensors(400))
 
 
-def test_a_part_of_what_was_saved_can_be_loaded_alone(tmp_path):
+def test_some_tensors_of_a_checkpoint_can_be_loaded_alone(tmp_path):
     found = checkpoint.opened(str(save(tmp_path, 4)))
     part = {"generator.bias": empty()["generator.bias"]}
     found.load(part)
@@ -154,7 +154,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_checkpoint_is_passed_over_by_name_and_the_one_before_is_used(tmp_path, kind):
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(tmp_path, kind):
     damage, file = DAMAGE[kind]
     save(tmp_path, 4)
     damaged = save(tmp_path, 8)
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name_and_the_one_before_is_used(
     assert_same(loaded(found), tensors(4))
 
 
-def test_no_flipped_bit_of_a_manifest_goes_unnoticed(tmp_path):
+def test_any_flipped_bit_of_a_manifest_is_detected(tmp_path):
     save(tmp_path, 4)
     manifest = save(tmp_path, 8) / "manifest.json"
     good = manifest.read_bytes()
@@ -179,7 +179,7 @@ def test_no_flipped_bit_of_a_manifest_goes_unnoticed(tmp_path):
             assert "clips-000000008" in passed_over[0], where
 
 
-def test_when_no_checkpoint_is_good_there_is_none(tmp_path):
+def test_newest_is_none_when_no_checkpoint_is_good(tmp_path):
     assert checkpoint.newest(str(tmp_path)) == (None, [])
     for clips in (4, 8):
         (save(tmp_path, clips) / "state.json").unlink()
@@ -188,7 +188,7 @@ def test_when_no_checkpoint_is_good_there_is_none(tmp_path):
     assert len(passed_over) == 2
 
 
-def test_what_a_killed_writer_left_is_not_loaded(tmp_path):
+def test_leftovers_of_a_killed_writer_are_not_loaded(tmp_path):
     """Eight processes wrote shards and died; one wrote the same checkpoint after that."""
     left = shard_of(checkpoint.save(str(tmp_path), 4, tensors(1), STATE))
     for rank in range(1, 9):
@@ -201,7 +201,7 @@ def test_what_a_killed_writer_left_is_not_loaded(tmp_path):
     assert_same(loaded(found), tensors(4))
 
 
-def test_opening_what_is_no_checkpoint_is_the_users_mistake(tmp_path):
+def test_opening_a_folder_that_is_no_checkpoint_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"it has no manifest\.json"):
         checkpoint.opened(str(tmp_path / "nowhere"))
     uri = save(tmp_path, 4)
@@ -240,7 +240,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_only_looks_like_a_checkpoint_is_left_alone(tmp_path, name):
+def test_folders_that_only_look_like_checkpoints_are_not_pruned(tmp_path, name):
     for clips in (4, 8):
         made = save(tmp_path, clips)
     foreign = made.with_name(name)
@@ -248,19 +248,19 @@ def test_what_only_looks_like_a_checkpoint_is_left_alone(tmp_path, name):
     found, passed_over = checkpoint.newest(str(tmp_path))
     assert found.uri == str(made)
     assert [str(foreign) in line for line in passed_over] == [True] * name.startswith("clips-")
-    save(tmp_path, 12)  # as the same command goes on, and tidies up
+    save(tmp_path, 12)  # as the same command resumes, and prunes
     checkpoint.prune(str(tmp_path), 1)
     assert {path.name for path in made.parent.iterdir()} == {name, "clips-000000012"}
     assert foreign.is_file() or list(foreign.rglob("manifest.json"))
 
 
-def test_a_billion_clips_are_more_than_a_million(tmp_path):
+def test_checkpoints_are_ordered_numerically_by_clips(tmp_path):
     for clips in (999_999_999, 1_000_000_000):
         save(tmp_path, clips)
     assert checkpoint.newest(str(tmp_path))[0].clips == 1_000_000_000
 
 
-def test_pruning_leaves_alone_what_is_being_written(tmp_path):
+def test_pruning_keeps_a_checkpoint_being_written(tmp_path):
     for clips in (4, 8, 12):
         save(tmp_path, clips)
     (tmp_path / "checkpoints" / "clips-000000012" / "manifest.json").unlink()
@@ -269,7 +269,7 @@ def test_pruning_leaves_alone_what_is_being_written(tmp_path):
     assert left == {"clips-000000008", "clips-000000012"}
 
 
-def test_the_hash_of_the_weights_sees_names_types_shapes_and_values():
+def test_the_weights_hash_depends_on_names_types_shapes_and_values():
     value = torch.arange(6.0)
     known = {weights_sha256({"a": value, "b": value})}
     assert weights_sha256({"b": value, "a": value.clone()}) in known

@@ -64,21 +64,21 @@ def train(tmp_path, monkeypatch, new_store):
         yield command
 
 
-def test_a_finished_run_is_downloaded_once_to_be_registered(train, downloads):
+def test_registering_a_finished_run_downloads_its_checkpoint_once(train, downloads):
     code, uri, written = train()
     assert code == 0
     assert registry.resolve(uri, "models:/sttn@candidate").tags["checkpoint"] == written
     assert set(downloads.values()) == {1}
 
 
-def test_a_run_that_was_registered_is_downloaded_once_to_be_checked(train, downloads):
+def test_a_registered_run_is_downloaded_once_to_be_verified(train, downloads):
     assert train()[0] == 0
     downloads.clear()
     assert train()[0] == 0
     assert set(downloads.values()) == {1}
 
 
-def test_weights_to_begin_with_are_downloaded_once_and_checked(train, downloads):
+def test_initial_weights_are_downloaded_once_and_verified(train, downloads):
     _, uri, written = train()
     downloads.clear()
     assert set(weights_of(written, uri)) == {"generator", "discriminator"}

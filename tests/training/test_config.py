@@ -104,7 +104,7 @@ def names_of(config, prefix=""):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_resolves_and_comes_back_from_json(preset):
+def test_every_preset_resolves_and_round_trips_through_json(preset):
     resolved = resolve(PRESETS[preset], ENVIRONMENT)
     text = json.dumps(to_json(resolved), allow_nan=False)
     read = from_json(json.loads(text))
@@ -119,7 +119,7 @@ def test_the_default_preset_is_the_papers():
     assert TrainConfig().clips == 500_000 * TrainConfig().batch_clips
 
 
-def test_this_file_knows_every_field():
+def test_every_field_has_another_value_here():
     assert sorted(names_of(TrainConfig())) == sorted([*TRAINED, *OPERATIONAL])
 
 
@@ -160,7 +160,7 @@ def test_every_field_is_marked_trained_or_operational(kind):
 @pytest.mark.parametrize(
     "file", ["config/train_config.py", "config/invocation.py", "export.py", "import_weights.py"]
 )
-def test_every_field_has_a_line_that_says_what_it_is(file):
+def test_every_field_has_a_docstring(file):
     tree = ast.parse((Path(training.__file__).parent / file).read_text())
     fields = 0
     for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
@@ -199,15 +199,15 @@ def test_every_field_has_a_line_that_says_what_it_is(file):
         ({"flows": "/flows", "generator": GeneratorConfig(fill="diffuse")}, "--flows is for propa"),
     ],
 )
-def test_numbers_that_do_not_go_together_are_refused_with_the_cure(changes, words):
+def test_inconsistent_values_are_refused_with_the_cure(changes, words):
     with pytest.raises(UserError) as caught:
         TrainConfig(**changes)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [".", "..", "...", "-x"])
-def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
-    """`<storage>/..` is somebody else's."""
+def test_a_run_name_that_is_not_a_plain_folder_is_refused(name):
+    """`<storage>/..` is outside the storage."""
     with pytest.raises(UserError, match="--name is"):
         TrainConfig(name=name)
 
@@ -240,7 +240,7 @@ def test_a_number_out_of_its_range_is_refused_by_name(kind, changes):
 
 @pytest.mark.parametrize("grids", [(1,), (1, 2), (1, 2, 3), (1, 3, 6, 12), (1, 2, 3, 4, 5)])
 @pytest.mark.parametrize("channels", [1, 62, 67])
-def test_the_width_that_is_proposed_is_accepted(grids, channels):
+def test_proposed_widths_are_accepted(grids, channels):
     with pytest.raises(UserError) as caught:
         GeneratorConfig(channels=channels, grids=grids)
     proposed = str(caught.value).split("use ")[1].split(" or ")
@@ -282,7 +282,7 @@ def test_clips_for_propagation_have_neighbours(fill, given, wanted):
     assert references_of(config) == wanted
 
 
-def test_what_is_named_nowhere_is_asked_for_with_flag_and_variable():
+def test_missing_settings_are_named_with_flag_and_variable():
     with pytest.raises(UserError) as caught:
         resolve(TrainConfig(storage="/runs"), {"STTN_DATA": ""})
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""A config that was written down, read again; and what no run wrote."""
+"""A stored config, read again; and invalid ones."""
 
 import json
 
@@ -46,11 +46,11 @@ def without(name):
         (document(loss=None), "config.loss is None"),
     ],
 )
-def test_json_that_no_run_wrote_is_refused(broken, words):
+def test_invalid_config_json_is_refused(broken, words):
     assert words in refusal(broken)
 
 
-def test_a_config_of_the_first_schema_reads_as_what_it_meant():
+def test_a_config_of_the_first_schema_keeps_its_meaning():
     old = document(schema=1)
     for since in serialisation._OPERATIONAL_SINCE.values():
         for name in since:
@@ -66,7 +66,7 @@ def test_a_config_of_the_first_schema_reads_as_what_it_meant():
     assert from_json(old) == TrainConfig()
 
 
-def test_a_config_from_before_there_were_fills_has_none():
+def test_a_config_from_before_fills_has_none():
     old = document(schema=4)
     del old["clip_references"], old["flows"]
     old["generator"] = {
@@ -90,13 +90,13 @@ def test_a_config_from_before_there_were_fills_has_none():
         ("optimiser", "betas", [0.0, None]),
     ],
 )
-def test_a_list_of_something_else_is_refused(room, name, value):
+def test_a_list_of_wrong_types_is_refused(room, name, value):
     broken = document()
     broken[room][name] = value
     assert f"config.{room}.{name}" in refusal(broken)
 
 
-def test_whole_numbers_for_fractions_mean_the_same():
+def test_integers_are_read_as_floats():
     whole = document()
     whole["loss"] |= {"hole": 1, "valid": 1}
     whole["optimiser"]["betas"] = [0, 0.99]
@@ -104,7 +104,7 @@ def test_whole_numbers_for_fractions_mean_the_same():
     assert config_digest(from_json(whole)) == config_digest(TrainConfig())
 
 
-def test_a_preset_may_write_a_fraction_as_a_whole_number():
+def test_a_preset_may_give_a_float_as_an_integer():
     """The driver has the preset's value, the workers have what JSON brought back."""
     whole, fraction = (
         TrainConfig(optimiser=OptimiserConfig(ema_half_life_clips=clips, betas=(beta, 0.99)))

@@ -1,4 +1,4 @@
-"""Any checkpoint becomes a version by the command, whatever is gone that it came from."""
+"""The command registers any checkpoint, even when its run or data set is gone."""
 
 import shutil
 
@@ -38,7 +38,7 @@ def exported(capsys, *argv):
     return code, said.out, said.err
 
 
-def test_weights_whose_run_is_gone_are_registered_once_and_say_so(store, capsys):
+def test_weights_of_a_purged_run_are_registered_once_with_a_warning(store, capsys):
     argv = f"{RUN}/{CHECKPOINT}", "--tracking-uri", store, "--frame-size", 96, 96
     code, out, _ = exported(capsys, *argv)
     assert code == 0
@@ -52,9 +52,7 @@ def test_weights_whose_run_is_gone_are_registered_once_and_say_so(store, capsys)
     assert "-> run export-first (" in capsys.readouterr().out
 
 
-def test_weights_whose_run_is_deleted_are_registered_and_it_says_how_to_restore_it(
-    store, tmp_path, capsys
-):
+def test_weights_of_a_deleted_run_are_registered_with_a_restore_hint(store, tmp_path, capsys):
     run_id = runs.ensure(store, run_name="first", kind=names.KIND_TRAINING, tags={})
     connection.client(store).delete_run(run_id)
     shutil.copytree(RUN, tmp_path / "run")
@@ -70,7 +68,7 @@ def test_weights_whose_run_is_deleted_are_registered_and_it_says_how_to_restore_
     assert [one.run_id for one in registry.versions(store, "sttn")][-1] == run_id
 
 
-def test_a_deleted_experiment_takes_nothing_and_is_named(store, capsys):
+def test_export_to_a_deleted_experiment_is_refused_by_name(store, capsys):
     number = connection.experiment_id(store)
     connection.client(store).delete_experiment(number)
     code, _, err = exported(
@@ -83,7 +81,7 @@ def test_a_deleted_experiment_takes_nothing_and_is_named(store, capsys):
     )
 
 
-def test_a_data_set_that_has_moved_is_given_and_one_that_is_gone_is_told_of(store, moved, capsys):
+def test_export_takes_a_moved_data_set_and_reports_a_missing_one(store, moved, capsys):
     checkpoint, data, digest = moved
     argv = checkpoint, "--tracking-uri", store
     code, _, err = exported(capsys, *argv)
@@ -105,7 +103,7 @@ def test_another_data_set_or_no_size_is_refused(flags, store, moved, tmp_path, c
     assert "--frame-size" in err
 
 
-def test_a_store_that_nobody_has_named_is_not_made(moved, capsys):
+def test_a_store_that_was_not_named_is_not_created(moved, capsys):
     """The one of the run, /mlflow.db, was on another machine."""
     code, _, err = exported(capsys, moved[0], "--frame-size", 96, 96)
     assert (code, err.count("\n")) == (2, 1)

@@ -1,4 +1,4 @@
-"""Errors of workers that will come again end a run at once; what may pass is tried again."""
+"""Permanent errors of workers end a run at once; transient ones are retried."""
 
 import shutil
 from dataclasses import replace
@@ -37,7 +37,7 @@ from training.driver.failures import is_permanent
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_permanent_error(error):
+def test_permanent_errors_are_not_retried(error):
     assert is_permanent(error)
 
 
@@ -55,7 +55,7 @@ def test_a_permanent_error(error):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_may_pass(error):
+def test_transient_errors_are_retried(error):
     assert not is_permanent(error)
 
 
@@ -66,8 +66,8 @@ def place(tmp_path_factory):
 
 @pytest.mark.faults
 @pytest.mark.distributed
-def test_data_that_is_damaged_ends_a_run_at_its_first_try(place, tmp_path):
-    """Only workers read frames. Four tries would be said to have been given up."""
+def test_damaged_data_ends_a_run_without_retries(place, tmp_path):
+    """Only workers read frames. Retries would end with a message that they were given up."""
     copy = tmp_path / "data"
     shutil.copytree(place.data, copy)
     for shard in Path(copy, "shards").glob("*.tar"):

@@ -55,7 +55,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("first", [0, 8, 16])
 @pytest.mark.parametrize("flip", [False, True])
-def test_neighbours_are_filled_from_the_frames_around_them(data_set, video, first, flip):
+def test_neighbours_are_filled_by_propagation_over_the_video(data_set, video, first, flip):
     frames, masks = whole(data_set, video, flip=flip)
     found = read(data_set, video, clip_of(range(first, first + 4), flip=flip))
     wanted = list(propagated(zip(frames, masks, strict=True), reach=REACH))[first : first + 4]
@@ -76,19 +76,19 @@ def test_neighbours_are_filled_from_the_frames_around_them(data_set, video, firs
         ((18, 19, 17), [*range(15, 20), 17]),
     ],
 )
-def test_no_frames_are_read_but_those_within_reach(data_set, video, monkeypatch, places, wanted):
-    asked = []
+def test_only_frames_within_reach_are_read(data_set, video, monkeypatch, places, wanted):
+    requested = []
 
     def noting(*given):
-        asked.append(given[-1].frames)
+        requested.append(given[-1].frames)
         return read_clip(*given)
 
     monkeypatch.setattr("training.learn.filling.read_clip", noting)
     read(data_set, video, clip_of(places, references=1))
-    assert [list(frames) for frames in asked] == [wanted]
+    assert [list(frames) for frames in requested] == [wanted]
 
 
-def test_references_are_filled_from_themselves_alone(data_set, video):
+def test_references_are_filled_from_their_own_frame_only(data_set, video):
     frames, masks = whole(data_set, video)
     places = [7, 8, 9, 0, 10, 15]  # the second reference lies beside the neighbours
     found = read(data_set, video, clip_of(places, references=3))
@@ -109,7 +109,7 @@ def same_first(longer, shorter):
     )
 
 
-def test_with_diffusion_every_frame_is_filled_from_itself(data_set, video):
+def test_diffusion_fills_every_frame_from_itself(data_set, video):
     places = [1, 5, 6, 19]
     shape = dataclasses.replace(SHAPE, fill="diffuse")
     found = read(data_set, video, clip_of(places), shape)
@@ -130,7 +130,7 @@ def test_without_a_fill_nothing_is_filled(data_set, video):
 
 
 def write_flows(folder, video, frames, seed=0):
-    """Flow that no frame has, smooth, and consistent enough to be believed here and there."""
+    """Smooth invented flow, consistent enough to be trusted in places."""
     random = np.random.default_rng(seed)
     for number in range(frames - 1):
         flow = np.full((96, 96, 2), random.uniform(-2, 2, 2), "<f4")
@@ -143,7 +143,7 @@ def write_flows(folder, video, frames, seed=0):
 
 
 def mirror(pixels):
-    """A clip seen in a mirror."""
+    """A horizontally flipped clip."""
     turned = (one[:, :, ::-1] for one in dataclasses.astuple(pixels))
     return dataclasses.replace(pixels, **dict(zip(NAMES, turned, strict=True)))
 
@@ -176,7 +176,7 @@ def test_flow_from_files_is_mirrored_with_the_frames(data_set, video, tmp_path, 
     assert not np.array_equal(by_dis.filled, plain.filled)
 
 
-def test_a_mirrored_source_is_asked_about_the_frames_as_they_were():
+def test_a_mirrored_flow_source_gets_the_unmirrored_frames():
     first, second = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), np.uint8)
     forward = np.arange(48, dtype=np.float32).reshape(4, 6, 2)
 
@@ -213,7 +213,7 @@ def equal(one, other):
     )
 
 
-def test_neither_threads_nor_ranks_nor_where_it_began_change_a_batch(data_set):
+def test_batches_do_not_depend_on_threads_ranks_or_start_position(data_set):
     through = batches(data_set)
     assert all(map(equal, batches(data_set, prefetch_clips=1), through))
     assert all(map(equal, batches(data_set, position=2, count=2), through[1:]))
@@ -223,7 +223,7 @@ def test_neither_threads_nor_ranks_nor_where_it_began_change_a_batch(data_set):
         assert torch.equal(parts, getattr(through[0], name))
 
 
-def test_a_batch_has_what_was_filled_in_the_networks_range(data_set, video):
+def test_filled_frames_of_a_batch_are_in_the_networks_range(data_set, video):
     pixels = read(data_set, video, clip_of((5, 6, 7, 19), 1))
     batch = batch_of([pixels], [1.0])
     filled, masks, belief = batch.given
@@ -239,7 +239,7 @@ def test_a_batch_has_what_was_filled_in_the_networks_range(data_set, video):
 
 
 @pytest.mark.parametrize("fill", ["none", "diffuse", "propagate"])
-def test_a_clip_that_is_at_hand_is_filled_alike(data_set, video, fill):
+def test_an_in_memory_clip_is_filled_identically(data_set, video, fill):
     frames, masks = whole(data_set, video)
     found = fill_all(frames, masks, fill)
     shape = dataclasses.replace(SHAPE, fill=fill)

@@ -25,7 +25,7 @@ def counted(work):
 
 @pytest.mark.parametrize(("generator", "frames", "height", "width"), SHAPES)
 @torch.no_grad()
-def test_the_generator(generator, frames, height, width):
+def test_flops_of_the_generator(generator, frames, height, width):
     clip = torch.zeros(1, frames, 3, height, width)
     belief = [] if generator.fill == "none" else [clip[:, :, :2]]
     found = counted(lambda: generator(clip, clip[:, :, :1], *belief))
@@ -34,14 +34,14 @@ def test_the_generator(generator, frames, height, width):
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(3, 64, 96), (1, 48, 50)])
 @torch.no_grad()
-def test_the_discriminator(frames, height, width):
+def test_flops_of_the_discriminator(frames, height, width):
     discriminator = Discriminator(channels=4)
     found = counted(lambda: discriminator(torch.zeros(1, frames, 3, height, width)))
     assert found == sum(discriminator_flops(discriminator, frames, height, width))
 
 
 @pytest.mark.parametrize("fill", ["none", "propagate"])
-def test_a_whole_iteration(fill):
+def test_flops_of_a_training_iteration(fill):
     adversary = small_adversary(micro_batch_clips=2, batch_clips=2, fill=fill)
     batch = random_batch(0, clips=2, fill=fill)
     networks = adversary.generator, adversary.discriminator
@@ -50,13 +50,13 @@ def test_a_whole_iteration(fill):
 
 
 @pytest.mark.parametrize(("frames", "wanted"), [(1, 240.3e9), (5, 1251.7e9), (8, 2063.3e9)])
-def test_the_papers_network_costs_what_is_known_of_it(frames, wanted):
+def test_flops_of_the_papers_network_match_the_published_figure(frames, wanted):
     with torch.device("meta"):
         found = generator_flops(Generator(), frames, 240, 432)
     assert found == pytest.approx(wanted, rel=1e-3)
 
 
-def test_the_official_discriminator_costs_what_is_known_of_it():
+def test_flops_of_the_official_discriminator_match():
     with torch.device("meta"):
         found = sum(discriminator_flops(Discriminator(), 5, 240, 432))
     assert found == pytest.approx(110.1e9, rel=1e-3)

@@ -1,4 +1,4 @@
-"""The estimate of a worker's memory against what one process really holds; two: `test_plan.py`."""
+"""The estimate of a worker's memory against one measured process; two: `test_plan.py`."""
 
 import contextlib
 import dataclasses
@@ -52,14 +52,14 @@ def changed(channels=64, blocks=4, fill="none", **fields):
         (changed(precision="bfloat16", activation_checkpointing=True), 1),
     ],
 )
-def test_the_estimate_is_near_what_is_held(run, clips):
+def test_the_memory_estimate_is_close_to_the_measurement(run, clips):
     adversary, held, _ = second_iteration(run, clips, SIZE)
     networks = adversary.generator, adversary.discriminator
     estimate = footprint.footprint(*networks, run, SIZE, clips=clips, world=1, shards=1)
     assert estimate.iteration == pytest.approx(held.most, rel=0.15)
 
 
-def test_what_does_not_fit_is_refused_with_both_numbers_and_what_to_change(monkeypatch):
+def test_a_run_that_does_not_fit_is_refused_with_both_numbers_and_a_cure(monkeypatch):
     run = changed(clip_frames=300)
     adversary = build_adversary(run, CPU)
     networks = adversary.generator, adversary.discriminator
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_with_both_numbers_and_what_to_change(monke
 
 
 @pytest.mark.parametrize("others", [(2, 2), (1, 2, 2)])
-def test_of_unequal_nodes_the_memory_is_that_of_what_they_really_share(monkeypatch, others):
+def test_the_estimate_on_unequal_nodes_uses_the_actual_shards(monkeypatch, others):
     """Seen from a node of two workers; beside a node of one, nothing is shared."""
     run = changed(sharding="hsdp", batch_clips=8)
     adversary = build_adversary(run, CPU)

@@ -1,4 +1,4 @@
-"""A generator whose holes come filled: where it begins, and what it can never change."""
+"""A generator whose holes come filled: its initial output, and the pixels it never changes."""
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ WITH_A_FILL = [fill for fill in FILLS if fill != "none"]
 
 
 @pytest.mark.parametrize("fill", WITH_A_FILL)
-def test_it_begins_with_what_it_is_given(fill):
+def test_an_untrained_generator_returns_the_fill(fill):
     batch = random_batch(0, fill=fill)
     assert torch.equal(small_generator(fill=fill).double()(*batch.given), batch.filled)
 
 
-def learnt(fill, iterations=3):
+def trained(fill, iterations=3):
     adversary = small_adversary(fill=fill, learning_rates=(1e-2, 1e-2))
     for i in range(iterations):
         adversary.learn(random_batch(i, fill=fill), 4 * i)
@@ -31,8 +31,8 @@ def learnt(fill, iterations=3):
 
 
 @pytest.mark.parametrize("fill", WITH_A_FILL)
-def test_known_and_sure_pixels_pass_whatever_was_learnt(fill):
-    generator, batch = learnt(fill), random_batch(9, fill=fill)
+def test_known_and_confident_pixels_pass_after_training(fill):
+    generator, batch = trained(fill), random_batch(9, fill=fill)
     found = generator(*batch.given).detach()
     fixed = batch.open.expand_as(found) == 0
     sure = fixed & (batch.masks.expand_as(found) == 1)
@@ -41,7 +41,7 @@ def test_known_and_sure_pixels_pass_whatever_was_learnt(fill):
     assert (found[~fixed] != batch.filled[~fixed]).double().mean() > 0.99
 
 
-def test_sure_is_what_agrees_to_half_a_pixel():
+def test_confident_means_consistent_within_half_a_pixel():
     masks = torch.tensor([1.0, 1, 1, 0, 0]).reshape(1, 1, 5)
     agreement = torch.exp(-torch.tensor([0.0, 0.49, 0.51, 0, 9])).reshape(1, 1, 5)
     nearness = torch.zeros_like(agreement)  # is for the network to judge
@@ -49,8 +49,8 @@ def test_sure_is_what_agrees_to_half_a_pixel():
     assert found.flatten().tolist() == [0, 0, 1, 0, 0]
 
 
-def test_only_what_is_open_counts_in_the_losses():
-    """Elsewhere nothing is predicted that could be learnt."""
+def test_losses_count_only_open_pixels_as_hole():
+    """Elsewhere the generator predicts nothing that could be trained."""
     adversary, batch = small_adversary(fill="propagate"), random_batch(0, fill="propagate")
     with torch.no_grad():
         predicted = adversary.generator(*batch.given)
@@ -61,7 +61,7 @@ def test_only_what_is_open_counts_in_the_losses():
     torch.testing.assert_close(losses[names.LOSS_VALID], error[~is_open].mean())
 
 
-def test_where_all_is_sure_there_is_nothing_to_learn_and_nothing_breaks():
+def test_a_fully_confident_fill_gives_zero_loss_without_errors():
     adversary, batch = small_adversary(fill="propagate"), random_batch(0, fill="propagate")
     batch.belief.fill_(1)
     before = {name: one.clone() for name, one in adversary.generator.state_dict().items()}
@@ -78,7 +78,7 @@ def gradients(generator, batch):
 
 
 @pytest.mark.parametrize("fill", WITH_A_FILL)
-def test_the_last_layer_learns_at_once_and_after_one_step_all_do(fill):
+def test_the_last_layer_gets_gradients_first_and_all_layers_after_one_step(fill):
     generator, batch = small_generator(fill=fill).double(), random_batch(0, fill=fill)
     first = gradients(generator, batch)
     assert {name for name, one in first.items() if one.any()} == {
@@ -101,19 +101,19 @@ def test_the_last_layer_learns_at_once_and_after_one_step_all_do(fill):
         ("propagate", False, "has fill 'propagate': give a belief"),
     ],
 )
-def test_a_belief_too_many_or_too_few_is_refused(fill, belief, words):
+def test_a_wrong_number_of_belief_channels_is_refused(fill, belief, words):
     frames = torch.zeros(1, FRAMES, 3, SIDE, SIDE)
     more = [frames[:, :, :2]] if belief else []
     with pytest.raises(ValueError, match=words):
         small_generator(fill=fill)(frames, frames[:, :, :1], *more)
 
 
-def test_a_fill_that_is_none_is_refused():
+def test_an_unknown_fill_is_refused():
     with pytest.raises(ValueError, match="the fill is 'telea'; there are none, diffuse, propagate"):
         Generator(8, 1, (1, 2), fill="telea")
 
 
-def test_names_are_the_official_ones_and_only_the_first_layer_is_wider():
+def test_parameter_names_are_official_and_only_the_first_layer_is_wider():
     plain, ours = (small_generator(fill=fill).state_dict() for fill in ("none", "propagate"))
     assert list(plain) == list(ours)
     wider = {name for name, one in plain.items() if one.shape != ours[name].shape}

@@ -44,19 +44,19 @@ def test_a_file_is_registered_once_and_its_version_inpaints(files, tracking_uri,
     terms = ("--origin", "the authors' page", "--licence", "CC-BY-NC-4.0")
     code, line, _ = run(capsys, *command, *terms)
     assert code == 0
-    told = json.loads(line)
-    assert told["model"] == "models:/sttn/1"
-    assert told["origin"] == "the authors' page"
-    assert not told["already_there"]
+    printed = json.loads(line)
+    assert printed["model"] == "models:/sttn/1"
+    assert printed["origin"] == "the authors' page"
+    assert not printed["already_there"]
     again = json.loads(run(capsys, *command)[1])
-    assert again == told | {"already_there": True}
+    assert again == printed | {"already_there": True}
     version = registry.resolve(tracking_uri, "models:/sttn@candidate")
-    assert version.tags["origin_sha256"] == told["origin_sha256"]
+    assert version.tags["origin_sha256"] == printed["origin_sha256"]
     assert version.tags["masked_attention"] == "false"
     masked = json.loads(run(capsys, *command, "--masked-attention")[1])
     assert masked["model"] == "models:/sttn/2"
 
-    model = mlflow.pyfunc.load_model(told["model"])
+    model = mlflow.pyfunc.load_model(printed["model"])
     frames = np.full((1, 240, 432, 3), 100, np.uint8)
     masks = np.zeros((1, 240, 432), np.uint8)
     masks[:, 100:140, 200:260] = 1
@@ -87,7 +87,7 @@ def test_a_wrong_file_is_one_line(files, tracking_uri, capsys, name, words):
     assert said.count(name) == 1
 
 
-def test_without_a_registry_it_says_what_to_give(files, monkeypatch, capsys):
+def test_a_missing_registry_is_named_with_flag_and_variable(files, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code, _, said = run(capsys, files / "sttn.pth")
     assert code == 2

@@ -1,4 +1,4 @@
-"""Whole videos through a small generator, against the same schedule written down plainly."""
+"""Whole videos through a small generator, against a plain implementation of the schedule."""
 
 import functools
 import weakref
@@ -80,7 +80,7 @@ BOUNDED = {name: one for name, one in SCHEDULES.items() if not one.reference}
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("length", [1, 3, 11, 37, 60])
-def test_a_stream_equals_the_schedule_written_plainly(generator, length, schedule):
+def test_streaming_equals_a_plain_implementation_of_the_schedule(generator, length, schedule):
     frames, masks = video(length)
     found = torch.stack(inpainted(generator, frames, masks, schedule)).int()
     wanted = torch.stack(plainly(generator, frames, masks, schedule)).int()
@@ -90,7 +90,7 @@ def test_a_stream_equals_the_schedule_written_plainly(generator, length, schedul
     assert difference.float().mean() < 1e-3
 
 
-def test_references_and_blending_are_visible_in_the_result(generator):
+def test_references_and_blending_change_the_result(generator):
     """Else the test above would not see them missing."""
     frames, masks = video(37)
     results = [torch.stack(inpainted(generator, frames, masks, s)) for s in BOUNDED.values()]
@@ -99,7 +99,7 @@ def test_references_and_blending_are_visible_in_the_result(generator):
             assert ((one.int() - other.int()).abs() > 1).float().mean() > 0.01
 
 
-def test_the_references_of_a_whole_long_video_are_visible_in_the_result(generator):
+def test_references_of_a_whole_long_video_change_the_result(generator):
     frames, masks = video(77)
     ours, reference = (
         torch.stack(inpainted(generator, frames, masks, SCHEDULES[name])).int()
@@ -126,7 +126,7 @@ def test_pixels_outside_the_holes_come_back_bit_for_bit(generator, length):
         assert not mask.any() or not torch.equal(result, frame)
 
 
-def test_a_video_without_holes_comes_back_untouched_and_costs_nothing(generator, monkeypatch):
+def test_a_video_without_holes_is_returned_without_running_the_network(generator, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("the network ran")
 
@@ -148,7 +148,7 @@ def test_pixels_inside_the_hole_do_not_affect_the_result(generator):
         assert torch.equal(one[mask != 0], two[mask != 0])
 
 
-def test_any_number_but_zero_marks_a_hole(generator):
+def test_any_nonzero_mask_value_marks_a_hole(generator):
     frames, masks = video(5)
     ones = [(mask != 0).to(torch.uint8) for mask in masks]
     assert all(
@@ -157,7 +157,7 @@ def test_any_number_but_zero_marks_a_hole(generator):
 
 
 @pytest.mark.parametrize("schedule", BOUNDED.values(), ids=BOUNDED)
-def test_a_frame_comes_out_before_much_more_is_read(generator, schedule):
+def test_streaming_has_bounded_lookahead(generator, schedule):
     read = 0
 
     def pairs():
@@ -172,9 +172,7 @@ def test_a_frame_comes_out_before_much_more_is_read(generator, schedule):
     assert read == 120
 
 
-def test_memory_does_not_grow_with_the_length_and_each_frame_is_encoded_once(
-    generator, monkeypatch
-):
+def test_memory_is_bounded_and_each_frame_is_encoded_once(generator, monkeypatch):
     held, features, encoded = [], [], 0
     encode = generator.encode
 
@@ -205,14 +203,14 @@ def test_memory_does_not_grow_with_the_length_and_each_frame_is_encoded_once(
     assert encoded <= 300
 
 
-def test_sizes_that_change_are_refused_with_both(generator):
+def test_changing_frame_sizes_are_refused_with_both_sizes(generator):
     frames, masks = video(3)
     frames[2] = torch.zeros(SIDE, 2 * SIDE, 3, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"frame 2 is \(16, 32, 3\).*began with \(16, 16, 3\)"):
         inpainted(generator, frames, masks)
 
 
-def test_a_mask_of_another_size_is_refused_with_both(generator):
+def test_a_mask_of_another_size_is_refused_with_both_sizes(generator):
     frames, masks = video(2)
     masks[1] = masks[1][:, :-4]
     with pytest.raises(ValueError, match=r"frame 1 is \(16, 16, 3\) with a mask \(16, 12\)"):
@@ -227,13 +225,13 @@ def test_a_mask_of_another_size_is_refused_with_both(generator):
         torch.zeros(3, SIDE, SIDE, dtype=torch.uint8),
     ],
 )
-def test_what_is_no_frame_is_refused(generator, frame):
+def test_invalid_frames_are_refused(generator, frame):
     with pytest.raises(ValueError, match=r"wanted uint8 \[H, W, 3\]"):
         inpainted(generator, [frame], video(1)[1])
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 16), (9, 23), (1, 3)])
-def test_a_size_that_the_grids_do_not_divide_is_filled_up_by_reflection(generator, height, width):
+def test_a_size_that_the_grids_do_not_divide_is_padded_by_reflection(generator, height, width):
     frames, masks = video(12)
     frames = [frame.repeat(2, 2, 1)[:height, :width] for frame in frames]
     masks = [mask.repeat(2, 2)[:height, :width] for mask in masks]
@@ -258,7 +256,7 @@ def test_a_mask_of_more_than_two_values_is_refused(generator, value):
         inpainted(generator, frames, masks)
 
 
-def test_a_window_that_memory_does_not_hold_is_refused_with_both_numbers(generator, monkeypatch):
+def test_a_window_that_does_not_fit_in_memory_is_refused_with_both_numbers(generator, monkeypatch):
     monkeypatch.setattr(inpaint, "free_bytes", lambda _device: 2**19)
     frames, masks = video(3)
     large = [one.repeat(8, 8, 1) for one in frames], [one.repeat(8, 8) for one in masks]
@@ -322,6 +320,6 @@ def test_references_are_beside_the_window_nearest_first_on_each_side(numbers, le
         {"crop_width": -1, "crop_height": -1},
     ],
 )
-def test_a_schedule_that_makes_no_sense_is_refused(numbers):
+def test_an_invalid_schedule_is_refused(numbers):
     with pytest.raises(ValueError, match="stride"):
         Schedule(**numbers)

@@ -56,7 +56,7 @@ def filled(fill, frames, masks):
 @pytest.mark.parametrize("fill", ["diffuse", "propagate"])
 @pytest.mark.parametrize("length", [1, 2, 14])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_a_generator_that_learnt_nothing_gives_what_the_fill_gives(fill, length, schedule):
+def test_an_untrained_generator_returns_the_fill_of_a_video(fill, length, schedule):
     frames, masks = video(length)
     found = inpainted(small_generator(fill=fill).eval(), frames, masks, schedule)
     assert len(found) == length
@@ -103,9 +103,9 @@ def levels(frames):
 
 @pytest.mark.parametrize("fill", ["diffuse", "propagate"])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_a_stream_equals_the_schedule_written_plainly(fill, schedule):
+def test_streaming_equals_a_plain_implementation_of_the_schedule(fill, schedule):
     """A reference is seen as it is filled from itself alone."""
-    generator = small_generator(seed=1, fill=fill, begun=True).eval()
+    generator = small_generator(seed=1, fill=fill, trained=True).eval()
     frames, masks = video(24)
     found = torch.stack(inpainted(generator, frames, masks, schedule)).int()
     wanted = torch.stack(plainly(generator, frames, masks, schedule)).int()
@@ -116,8 +116,8 @@ def test_a_stream_equals_the_schedule_written_plainly(fill, schedule):
     assert (found - corrected).abs().float().mean() > 1  # the comparison is of something
 
 
-def test_what_is_sure_and_what_is_known_pass_bit_for_bit():
-    generator = small_generator(seed=1, fill="propagate", begun=True).eval()
+def test_known_and_confident_pixels_pass_bit_for_bit():
+    generator = small_generator(seed=1, fill="propagate", trained=True).eval()
     frames, masks = video(14)
     given = filled("propagate", frames, masks)
     for one, mask, wanted in zip(inpainted(generator, frames, masks), masks, given, strict=True):
@@ -132,8 +132,8 @@ def left(mask, found):
 
 
 @pytest.mark.parametrize("fill", ["none", "diffuse"])
-def test_any_generator_can_be_given_propagated_frames_and_what_is_left_of_the_hole(fill):
-    generator = small_generator(seed=1, fill=fill, begun=True).eval()
+def test_any_generator_accepts_propagated_frames_and_the_remaining_hole(fill):
+    generator = small_generator(seed=1, fill=fill, trained=True).eval()
     frames, masks = video(14)
     given = filled("propagate", frames, masks)
     holes = [left(mask, found) for mask, found in zip(masks, given, strict=True)]
@@ -152,8 +152,8 @@ def test_any_generator_can_be_given_propagated_frames_and_what_is_left_of_the_ho
     assert not all(map(torch.equal, found, inpainted(generator, frames, masks, by_hand)))
 
 
-def test_a_generator_that_wants_propagated_frames_is_given_them_once():
-    generator = small_generator(seed=1, fill="propagate", begun=True).eval()
+def test_a_propagation_generator_gets_propagated_frames_once():
+    generator = small_generator(seed=1, fill="propagate", trained=True).eval()
     frames, masks = video(8)
     twice = Schedule(stride=2, reach=3, reference_every=3, references_per_side=1, propagate=True)
     found = inpainted(generator, frames, masks, twice)
@@ -161,7 +161,7 @@ def test_a_generator_that_wants_propagated_frames_is_given_them_once():
 
 
 @pytest.mark.parametrize("propagate", [False, True])
-def test_a_video_without_holes_comes_back_untouched_and_costs_nothing(propagate, monkeypatch):
+def test_a_video_without_holes_is_returned_without_running_the_network(propagate, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("the network ran")
 
@@ -177,7 +177,7 @@ def test_a_video_without_holes_comes_back_untouched_and_costs_nothing(propagate,
 
 @pytest.mark.parametrize("schedule", [CLOSE, Schedule(stride=1, reach=0, references_per_side=0)])
 @pytest.mark.parametrize("fill", ["none", "propagate"])
-def test_a_frame_comes_out_before_much_more_is_read(schedule, fill):
+def test_streaming_has_bounded_lookahead(schedule, fill):
     read = 0
 
     def pairs():
@@ -196,7 +196,7 @@ def test_a_frame_comes_out_before_much_more_is_read(schedule, fill):
 WINDOWS = ("stride", "reach", "reference_every", "references_per_side")
 
 
-def test_a_part_of_the_frame_and_any_size_are_filled_alike():
+def test_crops_and_padded_sizes_are_filled_identically():
     generator = small_generator(fill="propagate").eval()
     frames, masks = video(8)
     wanted = [one.frame for one in filled("propagate", frames, masks)]
@@ -207,7 +207,7 @@ def test_a_part_of_the_frame_and_any_size_are_filled_alike():
     assert all(map(torch.equal, inpainted(generator, *odd), wanted))
 
 
-def test_without_a_fill_none_is_needed():
+def test_a_generator_without_a_fill_needs_no_fill_function():
     frames, masks = ([one[:SIDE, :SIDE] for one in part] for part in video(5))
     generator = small_generator(seed=1).eval()
     found = inpainted(generator, frames, masks, Schedule())

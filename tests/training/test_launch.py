@@ -1,6 +1,6 @@
-"""How a run begins, goes on and is refused, by the command itself, with real workers.
+"""How a run starts, resumes and is refused, by the command itself, with real workers.
 
-All commands run in this process and share one Ray; those that are refused never get to it.
+All commands run in this process and share one Ray; refused ones never reach it.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ STILL = (
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -54,13 +54,13 @@ class Said:
 
     @property
     def result(self):
-        """The line of JSON at the end."""
+        """The JSON on the last line."""
         assert self.code == 0, self
         return json.loads(self.out.splitlines()[-1])
 
     @property
     def complaint(self):
-        """The line that says what the user has done wrong, and nothing else is said."""
+        """The one line of a user error, which is the only output."""
         assert self.code == 2, self
         assert self.out == ""
         assert self.err.startswith("error: ")
@@ -87,7 +87,7 @@ class Place:
         ]  # fmt: skip
 
     def train(self, name, *flags):
-        """Begin a run, or go on with it."""
+        """Start or resume a run."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(self.command(name, *flags))
@@ -96,8 +96,8 @@ class Place:
     def record(self, name):
         return json.loads((self.storage / name / "run.json").read_text())
 
-    def begun(self, name):
-        """Whether anything of a run is written down, here or in MLflow."""
+    def exists(self, name):
+        """Whether anything of a run is stored, here or in MLflow."""
         tagged = f"tags.{names.RUN_NAME} = '{name}'"
         experiment = self.client().get_experiment_by_name(names.EXPERIMENT)
         runs = experiment and self.client().search_runs([experiment.experiment_id], tagged)
@@ -107,7 +107,7 @@ class Place:
         return checkpoint_uri(str(self.storage / name), clips)
 
     def weights(self, name, clips, which):
-        """Of one of "generator", "ema" and "discriminator", without what moves by itself."""
+        """Weights of "generator", "ema" or "discriminator", without spectral norm vectors."""
         found = checkpoint.opened(self.checkpoint(name, clips))
         whole = whole_networks(found, from_json(found.state()["config"]))
         return {
@@ -128,7 +128,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(data_sets, tmp_path_factory):
-    """With one Ray for all that trains here."""
+    """With one Ray for all runs of this file."""
     data, other = data_sets["fitting"], data_sets["shortest held out"]
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("MLFLOW_TRACKING_URI", "STTN_DATA", "STTN_STORAGE", "RAY_ADDRESS"):
@@ -141,38 +141,38 @@ def place(data_sets, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(place):
-    """What a run of `CLIPS` clips said; it was registered every few of them."""
+    """Result of a run of `CLIPS` clips that was registered every `EVERY` clips."""
     return place.train(SEEDED, "--clips", CLIPS, "--register-every-clips", EVERY).result
 
 
 @pytest.fixture
 def patience(monkeypatch):
-    """MLflow's client is as patient as it is by itself."""
+    """MLflow's client has its own default timeouts."""
     forget_patience(monkeypatch)
 
 
 @pytest.fixture
 def jobs(monkeypatch):
-    """What workers would have been told; none is started, and the run is given up."""
-    told = []
+    """Jobs that workers would have got; none is started, and the run ends."""
+    received = []
 
     def lost(_config, job, *_):
-        told.append(job)
+        received.append(job)
         raise Refused("all workers are lost")
 
     monkeypatch.setattr(launch, "run_workers", lost)
-    return told
+    return received
 
 
 def forget_patience(patch):
-    """Take away what commands have set for MLflow's client, and what they will set."""
+    """Remove timeouts that commands have set for MLflow's client, and undo later ones."""
     for variable in client_timeouts.SHORT:
         patch.setenv(variable, "")
         patch.delenv(variable)
 
 
 def equal(one, other):
-    """Whether two networks have the same weights, but for what the least of rates adds."""
+    """Whether two networks have the same weights, up to a step of the least learning rate."""
     assert one.keys() == other.keys()
     return all(torch.allclose(one[key], other[key], rtol=0, atol=1e-20) for key in one)
 
@@ -195,7 +195,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_begins(place, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_is_registered_while_it_goes_on(place, source):
+def test_a_run_is_registered_during_training(place, source):
     versions = place.versions(SEEDED)
     before = sorted(versions)[:-1]
     assert before
@@ -209,7 +209,7 @@ def test_a_run_is_registered_while_it_goes_on(place, source):
         assert versions[clips].tags[names.CHECKPOINT] == place.checkpoint(SEEDED, clips)
 
 
-def test_the_same_command_again_registers_nothing_new(place, source):
+def test_repeating_the_command_registers_nothing_new(place, source):
     before = place.versions(SEEDED).keys()
     again = place.train(SEEDED, "--clips", CLIPS, "--register-every-clips", EVERY)
     assert again.result == source
@@ -218,10 +218,10 @@ def test_the_same_command_again_registers_nothing_new(place, source):
 
 @pytest.mark.faults
 @pytest.mark.usefixtures("source")
-def test_a_run_begins_with_the_weights_of_a_checkpoint(place):
+def test_a_run_starts_from_the_weights_of_a_checkpoint(place):
     early = place.checkpoint(SEEDED, EVERY)  # not the newest
-    begun = place.train("from-checkpoint", "--init", early, "--clips", EVERY, *STILL)
-    assert begun.result["clips"] == EVERY
+    started = place.train("from-checkpoint", "--init", early, "--clips", EVERY, *STILL)
+    assert started.result["clips"] == EVERY
     assert place.record("from-checkpoint")["init"] == early
 
     ours, theirs = ("from-checkpoint", EVERY), (SEEDED, EVERY)
@@ -235,7 +235,7 @@ def test_a_run_begins_with_the_weights_of_a_checkpoint(place):
 
 
 @pytest.mark.faults
-def test_a_run_begins_with_the_generator_of_a_version(place, source):
+def test_a_run_starts_from_the_generator_of_a_version(place, source):
     version = place.versions(SEEDED)[CLIPS].version
     place.client().set_registered_model_alias("sttn", names.CANDIDATE, version)
     flags = "--init", "models:/sttn@candidate", "--clips", EVERY, *STILL, *ALONE
@@ -251,7 +251,7 @@ def test_a_run_begins_with_the_generator_of_a_version(place, source):
 
 
 @pytest.mark.usefixtures("source")
-def test_an_alias_means_for_ever_what_it_meant_when_the_run_began(place, jobs):
+def test_an_initial_alias_is_resolved_once_at_the_start_of_a_run(place, jobs):
     first, second = sorted(place.versions(SEEDED).values(), key=lambda one: int(one.version))[:2]
     again = "pinned", "--init", "models:/sttn@tried"
     place.client().set_registered_model_alias("sttn", "tried", first.version)
@@ -263,7 +263,7 @@ def test_an_alias_means_for_ever_what_it_meant_when_the_run_began(place, jobs):
     assert jobs[-1].init == f"models:/sttn/{second.version}"
 
 
-def test_a_run_does_not_go_on_from_other_weights(place, source, jobs):
+def test_a_run_does_not_resume_with_other_initial_weights(place, source, jobs):
     early = place.checkpoint(SEEDED, EVERY)
     said = place.train(SEEDED, "--init", early).complaint
     assert f"init was None, is {early}" in said
@@ -284,7 +284,7 @@ def test_weights_of_another_shape_are_refused_with_the_flag_to_give(place, sourc
     init = place.checkpoint(SEEDED, EVERY)
     said = place.train("wide", "--init", init, "--discriminator.channels", 8).complaint
     assert "give --discriminator.channels" in said
-    assert not place.begun("wide")
+    assert not place.exists("wide")
     assert jobs == []
 
 
@@ -299,14 +299,14 @@ def test_weights_of_another_shape_are_refused_with_the_flag_to_give(place, sourc
         ("nowhere/clips-000000004", "nowhere/clips-000000004 is no checkpoint"),
     ],
 )
-def test_weights_that_are_not_there_are_refused(place, jobs, init, words):
+def test_missing_initial_weights_are_refused(place, jobs, init, words):
     assert words in place.train("nothing", "--init", init).complaint
-    assert not place.begun("nothing")
+    assert not place.exists("nothing")
     assert jobs == []
 
 
 @pytest.mark.usefixtures("source")
-def test_a_damaged_checkpoint_is_nothing_to_begin_with(place, jobs, tmp_path):
+def test_a_damaged_checkpoint_as_initial_weights_is_refused(place, jobs, tmp_path):
     copy = tmp_path / "clips-000000004"
     shutil.copytree(place.checkpoint(SEEDED, EVERY), copy)
     file = sorted(copy.glob("*.safetensors"))[0]
@@ -315,13 +315,13 @@ def test_a_damaged_checkpoint_is_nothing_to_begin_with(place, jobs, tmp_path):
     file.write_bytes(data)
     said = place.train("damaged", "--init", copy).complaint
     assert f"--init {copy}: {file.name} has" in said
-    assert not place.begun("damaged")
+    assert not place.exists("damaged")
     assert jobs == []
 
 
 @pytest.mark.faults
 @pytest.mark.usefixtures("source")
-def test_another_data_set_is_refused_and_goes_on_when_allowed(place):
+def test_another_data_set_is_refused_unless_allowed(place):
     digests = [DataSet.open(uri).digest for uri in (place.data, place.other_data)]
     other = SEEDED, "--data", place.other_data, "--clips", CLIPS + EVERY, *ALONE
     said = place.train(*other).complaint
@@ -344,7 +344,7 @@ def test_another_data_set_is_refused_and_goes_on_when_allowed(place):
     assert place.versions(SEEDED)[CLIPS + EVERY].tags[names.DATA_DIGEST] == digests[1]
 
 
-def test_whatever_else_would_be_learnt_is_shown(place, jobs):
+def test_a_changed_config_is_refused_with_every_difference(place, jobs):
     assert place.train("learnt").code == 1
     said = place.train(
         "learnt", "--seed", 1, "--generator.channels", 32, "--loss.hole", 2,
@@ -368,7 +368,7 @@ def test_whatever_else_would_be_learnt_is_shown(place, jobs):
     ],
     ids=lambda flags: flags[0].removeprefix("--"),
 )
-def test_the_same_command_goes_on_with_a_run(place, jobs, flags):
+def test_the_same_command_resumes_a_run(place, jobs, flags):
     name = flags[0].removeprefix("--")
     for _ in range(2):
         assert place.train(name, *flags).code == 1  # the workers are lost, each time
@@ -376,17 +376,17 @@ def test_the_same_command_goes_on_with_a_run(place, jobs, flags):
 
 
 @pytest.mark.usefixtures("patience")
-def test_without_mlflow_a_run_does_not_begin(place, jobs):
+def test_a_new_run_does_not_start_without_mlflow(place, jobs):
     began = time.monotonic()
     said = place.train("never", "--tracking-uri", UNREACHABLE).complaint
     assert time.monotonic() - began < 60
     assert f"MLflow at {UNREACHABLE} does not answer" in said
     assert "another --tracking-uri" in said
-    assert not place.begun("never")
+    assert not place.exists("never")
     assert jobs == []
 
 
-def test_a_run_that_has_begun_needs_mlflow_only_where_it_is_required(place, jobs, monkeypatch):
+def test_a_started_run_needs_mlflow_only_with_require_tracking(place, jobs, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a user may have even less patience
     assert place.train("begun").code == 1
     away = "begun", "--tracking-uri", UNREACHABLE
@@ -402,7 +402,7 @@ def test_a_run_that_has_begun_needs_mlflow_only_where_it_is_required(place, jobs
 
 
 @pytest.mark.usefixtures("source")
-def test_a_run_does_not_go_on_in_another_mlflow(place, jobs, tmp_path):
+def test_a_run_does_not_resume_in_another_mlflow(place, jobs, tmp_path):
     said = place.train(SEEDED, "--tracking-uri", f"sqlite:///{tmp_path}/other.db").complaint
     assert place.record(SEEDED)["run_id"] in said
     assert "the --tracking-uri it was begun with" in said
@@ -410,15 +410,15 @@ def test_a_run_does_not_go_on_in_another_mlflow(place, jobs, tmp_path):
 
 
 @pytest.mark.faults
-def test_storage_that_workers_do_not_see_is_refused_once(place, monkeypatch):
+def test_storage_that_is_not_shared_with_workers_is_refused_once(place, monkeypatch):
     start, starts = launch.run_workers, []
 
-    def elsewhere(config, *told):
+    def elsewhere(config, *arguments):
         """Start the workers as on nodes that have another disk under the same path."""
-        starts.append(told)
+        starts.append(arguments)
         record = place.storage / config.name / "run.json"
         record.rename(record.with_name("hidden"))
-        start(config, *told)
+        start(config, *arguments)
 
     monkeypatch.setattr(launch, "run_workers", elsewhere)
     said = place.train("unshared")
@@ -432,7 +432,7 @@ def test_storage_that_workers_do_not_see_is_refused_once(place, monkeypatch):
 
 
 @pytest.mark.usefixtures("source")
-def test_a_checkpoint_that_goes_while_it_is_registered_is_said_and_tried_again(
+def test_a_checkpoint_that_vanishes_while_registered_is_reported_and_retried(
     place, tmp_path, capsys
 ):
     found = checkpoint.opened(place.checkpoint(SEEDED, EVERY))

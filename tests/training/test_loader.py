@@ -26,13 +26,13 @@ positions = st.integers(0, 2**40)
 @given(positions, batches, worlds)
 def test_ranks_share_the_global_batch_exactly(position, batch_clips, world):
     shares = [share(position, batch_clips, rank, world) for rank in range(world)]
-    learnt_from = [place for one in shares for place, weight in one if weight == 1]
-    assert learnt_from == list(range(position, position + batch_clips))
+    weighted = [place for one in shares for place, weight in one if weight == 1]
+    assert weighted == list(range(position, position + batch_clips))
     assert {weight for one in shares for _, weight in one} <= {0.0, 1.0}
 
 
 @given(positions, batches, worlds)
-def test_shares_are_equally_long_and_padded_from_the_same_batch(position, batch_clips, world):
+def test_shares_have_equal_length_and_are_padded_from_the_same_batch(position, batch_clips, world):
     shares = [share(position, batch_clips, rank, world) for rank in range(world)]
     assert len({len(one) for one in shares}) == 1
     assert world * len(shares[0]) - batch_clips < world
@@ -73,7 +73,7 @@ def same(one, other):
     )
 
 
-def test_a_batch_is_the_clips_of_the_order_as_tensors(data_set, batches_from):
+def test_a_batch_holds_the_clips_of_the_order_as_tensors(data_set, batches_from):
     (batch,) = batches_from(8, 1)
     assert batch.frames.shape == (BATCH, CLIP_FRAMES, 3, 96, 96)
     assert batch.masks.shape == (BATCH, CLIP_FRAMES, 1, 96, 96)
@@ -88,7 +88,7 @@ def test_a_batch_is_the_clips_of_the_order_as_tensors(data_set, batches_from):
 
 
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2), (2, 3)])
-def test_a_loader_started_later_goes_on_where_another_would_be(batches_from, rank, world):
+def test_a_loader_started_at_a_position_continues_the_sequence(batches_from, rank, world):
     through = batches_from(0, 5, rank=rank, world=world)
     for skipped in (1, 3):
         later = batches_from(skipped * BATCH, 5 - skipped, rank=rank, world=world)
@@ -97,13 +97,13 @@ def test_a_loader_started_later_goes_on_where_another_would_be(batches_from, ran
 
 
 @pytest.mark.parametrize("prefetch_clips", [1, 50])
-def test_reading_ahead_changes_nothing(batches_from, prefetch_clips):
+def test_prefetching_does_not_change_the_batches(batches_from, prefetch_clips):
     wanted, found = batches_from(4, 3), batches_from(4, 3, prefetch_clips=prefetch_clips)
     assert all(map(same, found, wanted))
 
 
 @pytest.mark.parametrize(("batch_clips", "world"), [(4, 2), (3, 2), (4, 3)])
-def test_ranks_together_read_what_one_reads(batches_from, batch_clips, world):
+def test_ranks_together_read_the_batches_of_one(batches_from, batch_clips, world):
     alone = batches_from(0, 2, batch_clips=batch_clips)
     ranks = [
         batches_from(0, 2, rank=rank, world=world, batch_clips=batch_clips) for rank in range(world)
@@ -129,7 +129,7 @@ def one_by_one(data_set):
     return Loader(data_set, "train", order, **settings)
 
 
-def test_an_error_comes_in_the_turn_of_its_clip(one_by_one, monkeypatch):
+def test_a_read_error_is_raised_at_its_clip(one_by_one, monkeypatch):
     read, met = one_by_one._read, threading.Event()
 
     def broken(position):
@@ -153,7 +153,7 @@ def test_an_error_comes_in_the_turn_of_its_clip(one_by_one, monkeypatch):
     assert not [one for one in threading.enumerate() if one.name.startswith("clips")]
 
 
-def test_clips_come_in_order_whatever_is_read_first(one_by_one, batches_from, monkeypatch):
+def test_clips_come_in_order_when_reads_finish_out_of_order(one_by_one, batches_from, monkeypatch):
     read, later = one_by_one._read, threading.Event()
 
     def first_is_last(position):
@@ -170,13 +170,13 @@ def test_clips_come_in_order_whatever_is_read_first(one_by_one, batches_from, mo
     assert all(map(same, found, batches_from(0, 3, batch_clips=1)))
 
 
-def test_a_loader_starts_at_its_position_however_often(one_by_one):
+def test_a_loader_restarts_at_its_position_on_every_iteration(one_by_one):
     with one_by_one as loader:
         once, again = list(islice(loader, 2)), list(islice(loader, 2))
     assert all(map(same, again, once))
 
 
-def test_what_was_given_away_is_not_held(one_by_one, monkeypatch):
+def test_the_loader_keeps_no_reference_to_delivered_frames(one_by_one, monkeypatch):
     read, alive = one_by_one._read, {}
 
     def watched(position):
@@ -197,7 +197,7 @@ SHARDS = tuple(f"shard-{video // 5}" for video in range(37))
 
 
 @given(st.integers(1, 16), st.integers(1, 40), st.integers(0, 3), st.integers(0, 2**30))
-def test_every_clip_once_an_epoch_in_any_world(world, batch_clips, resumed, seed):
+def test_every_clip_is_seen_once_an_epoch_in_any_world_size(world, batch_clips, resumed, seed):
     order = ClipOrder(seed, SHARDS, (9,) * 37, (1,) * 37, CLIP_FRAMES, 3)
     batches = 37  # as many as have every video batch_clips times
     steps = [resumed, *range(batches)]  # a run that resumes asks for some positions again
@@ -212,7 +212,7 @@ def test_every_clip_once_an_epoch_in_any_world(world, batch_clips, resumed, seed
     assert videos == dict.fromkeys(range(37), batch_clips)
 
 
-def test_pixels_to_tensors_and_their_range():
+def test_pixels_are_scaled_to_the_networks_range():
     pixels = np.zeros((1, 1, 2, 3), np.uint8)
     pixels[0, 0, 1] = 255
     frames, masks = to_tensors(pixels, np.array([[[0, 255]]], np.uint8))

@@ -1,4 +1,4 @@
-"""Against the official formulas on a whole batch, written down here once more in NumPy."""
+"""Losses against the official formulas on a whole batch, rewritten here in NumPy."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def exactly(found, wanted):
     torch.testing.assert_close(found, torch.as_tensor(wanted), rtol=1e-13, atol=1e-13)
 
 
-def test_a_whole_batch_gives_the_official_values(batch, predicted, scores):
+def test_losses_of_a_whole_batch_match_the_official_formulas(batch, predicted, scores):
     found = shares(batch, predicted, scores, counts_of(batch))
     whole = (x.numpy() for x in (batch.frames, batch.masks, predicted, scores))
     exactly(found, official(*whole))

@@ -1,4 +1,4 @@
-"""What is free on a CPU: of the machine, and of each control group around the process."""
+"""Free memory of a CPU: of the machine, and of each cgroup around the process."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ GIB = 2**30
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-    """Write what a kernel would tell: a machine with 64 GiB to be had, and these control groups."""
+    """Write files as of a kernel: a machine with 64 GiB available, and these cgroups."""
     proc, groups = tmp_path / "proc", tmp_path / "groups"
     monkeypatch.setattr(memory, "_PROC", proc)
     monkeypatch.setattr(memory, "_GROUPS", groups)
@@ -44,15 +44,15 @@ def one(limit, usage, inactive=0):
     }
 
 
-def test_what_is_used_already_is_not_free(system):
+def test_used_memory_is_not_free(system):
     assert system("0::/\n", __=two(16 * GIB, 15 * GIB)) == GIB
 
 
-def test_pages_of_files_are_free(system):
+def test_page_cache_counts_as_free(system):
     assert system("0::/\n", __=two(16 * GIB, 15 * GIB, inactive=10 * GIB)) == 11 * GIB
 
 
-def test_the_groups_around_it_count_too(system):
+def test_parent_cgroup_limits_count(system):
     around = {
         "pod": two(8 * GIB, 6 * GIB),
         "pod__one": two(8 * GIB, GIB),
@@ -61,7 +61,7 @@ def test_the_groups_around_it_count_too(system):
     assert system("0::/pod/one/in\n", **around) == 2 * GIB
 
 
-def test_version_one(system):
+def test_cgroup_version_one(system):
     lines = "9:name=systemd:/x\n4:cpu,memory:/docker/abc\n0::/\n"
     unlimited = 9223372036854771712
     given = {
@@ -71,7 +71,7 @@ def test_version_one(system):
     assert system(lines, **given) == GIB + GIB // 2
 
 
-def test_a_path_of_the_host_that_the_container_does_not_see(system):
+def test_a_host_cgroup_path_not_visible_in_the_container(system):
     lines = "4:memory:/kubepods/burstable/pod1/c1\n"
     assert system(lines, memory=one(4 * GIB, 3 * GIB)) == GIB
 
@@ -86,9 +86,9 @@ def test_a_path_of_the_host_that_the_container_does_not_see(system):
         {"__": {"memory.max": GIB, "memory.current": 1, "memory.stat": "one two three"}},
     ],
 )
-def test_without_a_limit_the_machine_counts(system, files):
+def test_without_a_cgroup_limit_free_memory_is_the_machines(system, files):
     assert system("0::/\n", **files) == 64 * GIB
 
 
-def test_never_less_than_nothing(system):
+def test_free_memory_is_never_negative(system):
     assert system("0::/\n", __=two(GIB, 2 * GIB)) == 0

@@ -62,7 +62,7 @@ def test_the_generator_itself_refuses_a_size_it_cannot_cut():
 
 
 @torch.no_grad()
-def test_only_masked_attention_looks_at_the_masks():
+def test_only_masked_attention_uses_the_masks():
     batch = random_batch(0)
     frames, masks = batch.frames.float(), batch.masks.float()
     plain = small_generator(masked_attention=False)
@@ -99,7 +99,7 @@ def naive_attention(queries, keys, values):
 
 
 @pytest.mark.parametrize("most_scores", [2**24, 40, 1])
-def test_attention_in_chunks_of_queries_is_attention(monkeypatch, most_scores):
+def test_chunked_attention_equals_plain_attention(monkeypatch, most_scores):
     monkeypatch.setattr(attention, "_MOST_SCORES", most_scores)
     random = torch.Generator().manual_seed(0)
     q, k, v = (
@@ -132,13 +132,13 @@ def largest_scores(monkeypatch, most_scores, frames):
     return max(sizes)
 
 
-def test_beyond_a_threshold_no_square_of_the_length_is_kept(monkeypatch):
+def test_above_a_threshold_no_quadratic_scores_are_kept(monkeypatch):
     frames = 128  # 512 tokens of the second head, of 4 patches a frame
     assert largest_scores(monkeypatch, 2**24, frames) == (4 * frames) ** 2
     assert largest_scores(monkeypatch, 2**10, frames) < (4 * frames) ** 2 / 2
 
 
-def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less():
+def test_recomputed_blocks_give_the_same_gradients_with_less_memory():
     batch = random_batch(0)
     gradients, kept = [], []
     for recompute in (False, True):
@@ -159,7 +159,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less():
 
 
 @torch.no_grad()
-def test_patches_by_size_are_patches_by_grid_and_grow_in_number_with_the_frame():
+def test_patches_by_size_equal_patches_by_grid_and_increase_with_the_frame():
     by_grid = small_generator()
     by_size = Generator(8, 2, patch_sizes=[[4, 4], [2, 2]])
     by_size.load_state_dict(by_grid.state_dict())
@@ -180,7 +180,7 @@ def test_patches_by_size_are_patches_by_grid_and_grow_in_number_with_the_frame()
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("wanted", [1, 2, FRAMES])
 @torch.no_grad()
-def test_frames_that_are_not_wanted_are_left_out_and_change_nothing(masked, wanted):
+def test_unrequested_frames_are_skipped_without_changing_the_others(masked, wanted):
     generator = small_generator(masked_attention=masked).double()
     batch = random_batch(0, clips=2)
     features = generator.encode(batch.frames.flatten(0, 1))
@@ -217,7 +217,7 @@ def test_masks_that_are_not_0_or_1_are_refused():
 
 
 @pytest.mark.parametrize("clips", [1, 2])
-def test_frames_are_worked_on_few_at_a_time_where_no_gradient_is_wanted(clips, monkeypatch):
+def test_frames_are_processed_in_small_groups_without_gradients(clips, monkeypatch):
     generator = small_generator().double()
     batch = random_batch(0, clips=clips)
     whole = generator(batch.frames, batch.masks).detach()
@@ -235,7 +235,7 @@ def test_frames_are_worked_on_few_at_a_time_where_no_gradient_is_wanted(clips, m
 
 
 @torch.no_grad()
-def test_clips_strung_together_see_each_other():
+def test_concatenated_clips_attend_to_each_other():
     apart, strung = small_discriminator(), Discriminator(2, clips_apart=False)
     strung.load_state_dict(apart.state_dict())
     clips = random_batch(0).frames.float()
@@ -248,7 +248,7 @@ def test_clips_strung_together_see_each_other():
 
 
 @torch.no_grad()
-def test_clips_of_a_batch_do_not_see_each_other():
+def test_clips_of_a_batch_do_not_attend_to_each_other():
     batch = random_batch(0)
     generator, discriminator = small_generator().double(), small_discriminator().double()
     filled, scores = generator(batch.frames, batch.masks), discriminator(batch.frames)
@@ -258,7 +258,7 @@ def test_clips_of_a_batch_do_not_see_each_other():
 
 
 @pytest.mark.parametrize("network", [Generator(32, 1, (1, 2)), Discriminator(8)])
-def test_initial_weights_have_the_asked_spread_and_biases_are_zero(network):
+def test_initial_weights_have_the_given_std_and_biases_are_zero(network):
     initialise(network, 0.02, torch.Generator().manual_seed(0))
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -270,7 +270,7 @@ def test_initial_weights_have_the_asked_spread_and_biases_are_zero(network):
         assert abs(parameter.mean().item()) < 5 * error, name
 
 
-def test_spectrally_normed_convolutions_compute_with_their_initial_weights():
+def test_spectrally_normed_convolutions_use_reinitialised_weights():
     discriminator = small_discriminator()
     layer = discriminator.spectral_layers()[0]
     clip = random_batch(0, clips=1).frames.float().transpose(1, 2)
@@ -317,7 +317,7 @@ def test_a_forward_pass_never_moves_the_spectral_norm():
     assert torch.equal(discriminator(clips), first)
 
 
-def test_vectors_start_as_unit_vectors_one_iteration_on():
+def test_spectral_norm_vectors_start_after_one_power_iteration():
     discriminator = Discriminator(2)
     random = torch.Generator().manual_seed(0)
     initialise(discriminator, 0.02, random)
@@ -338,7 +338,7 @@ def test_shapes_of_both_networks():
 
 
 @pytest.mark.parametrize(("padding", "bias"), [(1, False), (2, True)])
-def test_frames_beside_their_neighbours_are_a_convolution_in_three_dimensions(padding, bias):
+def test_frame_by_frame_convolution_equals_conv3d(padding, bias):
     random = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, 3, 18, 22, dtype=torch.float64, generator=random, requires_grad=True)
     weight = torch.randn(6, 4, 3, 5, 5, dtype=torch.float64, generator=random, requires_grad=True)

@@ -28,7 +28,7 @@ def random_weights(network, seed=0):
 
 
 @pytest.mark.parametrize("network", BOTH)
-def test_there_and_back(network):
+def test_official_weights_round_trip(network):
     kind, from_official = BOTH[network]
     given = random_weights(network)
     made = from_official(given)
@@ -40,7 +40,7 @@ def test_there_and_back(network):
     assert all(torch.equal(back[name], given[name]) for name in given)
 
 
-def test_training_does_not_change_the_weights_that_were_given():
+def test_training_does_not_modify_the_given_weights():
     given = random_weights("discriminator")
     before = given["conv.10.bias"].clone()
     with torch.no_grad():
@@ -65,7 +65,7 @@ def test_wrong_weights_are_named(network):
     assert f"1 misshapen ({second} (7, 7) instead of {tuple(given[second].shape)})" in said
 
 
-def test_of_many_wrong_names_a_few_are_said():
+def test_of_many_wrong_names_only_a_few_are_listed():
     with pytest.raises(ValueError, match=r"112 missing \(\S+ \S+ \S+ \S+ \S+ and 107 more\)"):
         generator_from_official({})
 
@@ -91,7 +91,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", ["pickle", "torch", "text", "empty", "a tensor", "numbers"])
-def test_anything_else_is_refused_and_never_run(tmp_path, monkeypatch, how):
+def test_other_pickles_are_refused_and_never_executed(tmp_path, monkeypatch, how):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "sttn.pth"
     if how == "pickle":

@@ -1,4 +1,4 @@
-"""Several processes learn what one learns, however they share the networks: gloo on the CPU."""
+"""Distributed workers train the same weights as one process, with any sharding: gloo on the CPU."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.waits, pytest.mark.distributed]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is learnt."""
+    """A configuration to train."""
 
     batch_clips: int = 4
     micro_batch_clips: int = 1
@@ -56,7 +56,7 @@ SMOKE_SIDE = 48  # pixels; a feature map of 12x12
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Processes that learn together."""
+    """Processes that train together."""
 
     world: int
     sharding: str
@@ -81,13 +81,13 @@ GROUPS = (
 
 
 def cases_of(group):
-    """All of them in the first groups; some say whether the others share the networks rightly."""
+    """All cases in the first groups; a few are enough to check the sharding of the others."""
     if group.sharding == "fsdp" and group.world < 4:
         return CASES
     return ["four", "smoke", "smoke, float32"] if group.world % 2 == 0 else ["four"]
 
 
-def begun(case, group=None, rank=0):
+def initial(case, group=None, rank=0):
     case = CASES[case]
     ranks = group.node_ranks[rank] if group is not None and group.node_ranks else 0
     if case.smoke:
@@ -138,8 +138,8 @@ def share_of(case, iteration, rank, world):
     )
 
 
-def learnt(adversary, case, rank, world):
-    """The losses of every iteration, summed over ranks: [iterations, losses]."""
+def trained(adversary, case, rank, world):
+    """Train; returns the losses of every iteration, summed over ranks: [iterations, losses]."""
     losses = []
     for i in range(CASES[case].iterations):
         batch = share_of(case, i, rank, world)
@@ -155,7 +155,7 @@ def whole(tensors):
 
 
 def run_rank(rank, port, root):
-    """What one of the processes does, in one group after another."""
+    """Work of one process, in one group after another."""
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     for group in GROUPS:
@@ -178,28 +178,28 @@ def run_in_group(rank, group, root):
             save_file(tensors, folder / f"{name}.safetensors")
 
     for case in cases_of(group):
-        adversary = begun(case, group, rank)
+        adversary = initial(case, group, rank)
         assert all(isinstance(one, DTensor) for one in adversary.generator.parameters())
         assert all(isinstance(one, DTensor) for one in adversary.ema.values())
-        losses = learnt(adversary, case, rank, group.world)
+        losses = trained(adversary, case, rank, group.world)
         keep(case, {**whole(adversary.tensors()), "losses": losses})
         if case == "four":
             save_while_learning(adversary, rank, group, folder)
     if rank == 1:
         adversary.ema["decoder.6.weight"].to_local().fill_(torch.inf)
     assert parallel.not_finite(adversary.tensors()) == ["ema.decoder.6.weight"]
-    resumed = begun("four", group, rank)
+    resumed = initial("four", group, rank)
     by_one = checkpoint.checkpoint_uri(str(root / "by one"), 12)
     checkpoint.opened(by_one).load(resumed.tensors())
     keep("resumed", whole(resumed.tensors()))
     if rank == 0:  # the others do not take part, and are not waited for
-        alone = begun("four").tensors()
+        alone = initial("four").tensors()
         checkpoint.opened(by_one).load(alone, alone=True)
         keep("alone", whole(alone))
 
 
 def save_while_learning(adversary, rank, group, folder):
-    """A checkpoint of now, whatever is learnt before it is written; then one that fails."""
+    """A checkpoint of the current state, while training continues; then one that fails."""
     state, batch = {"world": group.world}, share_of("four", 0, rank, group.world)
     run = str(folder / "by several")
     with Saver(run, newest=9, every=0, leader=rank == 0) as saver:
@@ -224,21 +224,21 @@ def alone():
     """Case -> whole tensors and losses after learning in one process."""
     results = {}
     for case in CASES:
-        adversary = begun(case)
-        losses = learnt(adversary, case, 0, 1)
+        adversary = initial(case)
+        losses = trained(adversary, case, 0, 1)
         results[case] = {**whole(adversary.tensors()), "losses": losses}
     return results
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, alone):
-    """The folder where the processes left what they learnt."""
+    """The folder where the processes saved their results."""
     root = tmp_path_factory.mktemp("parallel")
     tensors = {name: value for name, value in alone["four"].items() if name != "losses"}
     checkpoint.save(str(root / "by one"), 12, tensors, {"world": 1})
     for group in GROUPS:
         (root / str(group)).mkdir()
-    # The store chooses a free port itself and keeps it: nobody can take it in between.
+    # The store chooses a free port itself and keeps it: no other process can take it in between.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
@@ -251,7 +251,7 @@ def root(tmp_path_factory, alone):
 @pytest.mark.parametrize(
     ("group", "case"), [(group, case) for group in GROUPS for case in cases_of(group)], ids=str
 )
-def test_several_processes_learn_what_one_learns(root, alone, case, group):
+def test_distributed_training_equals_single_process_training(root, alone, case, group):
     found = load_file(root / str(group) / f"{case}.safetensors")
     assert found["losses"].shape == (CASES[case].iterations, 5)
     difference, name = furthest(found, alone[case])
@@ -265,7 +265,7 @@ def test_several_processes_learn_what_one_learns(root, alone, case, group):
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
-def test_a_checkpoint_of_several_processes_is_whole_in_one(root, group):
+def test_a_distributed_checkpoint_loads_in_one_process(root, group):
     written = load_file(root / str(group) / "four.safetensors")
     del written["losses"]
     found, passed_over = checkpoint.newest(str(root / str(group) / "by several"))
@@ -273,7 +273,7 @@ def test_a_checkpoint_of_several_processes_is_whole_in_one(root, group):
     assert found.state()["world"] == group.world
     if group.sharding == "fsdp":  # the others hold copies
         assert len(list(Path(found.uri).glob("*.safetensors"))) == group.world
-    resumed = begun("four").tensors()
+    resumed = initial("four").tensors()
     found.load(resumed)
     assert furthest(resumed, written)[0] == 0
     assert weights_sha256(resumed) == weights_sha256(written)
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_several_processes_is_whole_in_one(root, group):
 
 @pytest.mark.parametrize("by", ["resumed", "alone"])
 @pytest.mark.parametrize("group", GROUPS, ids=str)
-def test_a_checkpoint_of_one_process_is_whole_in_several_or_in_one_of_them(root, alone, group, by):
+def test_a_single_process_checkpoint_loads_in_all_ranks_or_in_one(root, alone, group, by):
     resumed = load_file(root / str(group) / f"{by}.safetensors")
     written = {name: value for name, value in alone["four"].items() if name != "losses"}
     assert furthest(resumed, written)[0] == 0
@@ -301,12 +301,12 @@ def test_a_checkpoint_of_one_process_is_whole_in_several_or_in_one_of_them(root,
         ("ddp", [2, 2, 1], ""),
     ],
 )
-def test_what_unequal_nodes_make_of_hsdp_is_said(sharding, ranks, says):
+def test_hsdp_on_unequal_nodes_is_reported(sharding, ranks, says):
     said = parallel.uneven_nodes(sharding, ranks)
     assert says in said
     assert bool(said) == bool(says)
 
 
-def test_one_process_gathers_whatever_it_has():
+def test_gathered_in_one_process_returns_its_value():
     assert parallel.gathered(None) == [None]
     assert parallel.gathered(0) == [0]

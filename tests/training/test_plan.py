@@ -1,4 +1,4 @@
-"""Plans against what one and two processes really hold and exchange."""
+"""Plans against the measured memory and communication of one and two processes."""
 
 import dataclasses
 import json
@@ -91,7 +91,7 @@ def two(tmp_path_factory):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_exchange_what_is_planned(two, case):
+def test_communication_of_two_processes_matches_the_plan(two, case):
     times, payload = Counter(), Counter()
     for one in planned(CASES[case], 2).collectives:
         assert one.ranks == 2
@@ -103,7 +103,7 @@ def test_two_processes_exchange_what_is_planned(two, case):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_hold_what_is_planned(two, case):
+def test_memory_of_two_processes_matches_the_plan(two, case):
     memory = planned(CASES[case], 2).memory
     assert {name: getattr(memory, name) for name in two[case]["kept"]} == two[case]["kept"]
     if case != "fsdp, uneven rows":  # too narrow for the factors, and for caring
@@ -111,7 +111,7 @@ def test_two_processes_hold_what_is_planned(two, case):
 
 
 @pytest.mark.parametrize("fill", ["none", "propagate"])
-def test_one_process_exchanges_nothing_and_keeps_what_is_planned(fill):
+def test_one_process_communicates_nothing_and_its_memory_matches_the_plan(fill):
     generator = dataclasses.replace(CONFIG.generator, fill=fill)
     config = dataclasses.replace(CONFIG, batch_clips=2, workers=1, generator=generator)
     found, expected = really(config, 1), planned(config, 1)
@@ -121,7 +121,7 @@ def test_one_process_exchanges_nothing_and_keeps_what_is_planned(fill):
     assert expected.memory.iteration == pytest.approx(found["iteration"], rel=0.15)
 
 
-def test_rings_carry_the_share_that_each_rank_lacks():
+def test_ring_collectives_send_the_share_each_rank_lacks():
     one = Collective("all-gather", "", 1, 800, 4, 1)
     assert one.sent == 600
     assert dataclasses.replace(one, kind="all-reduce").sent == 1200
@@ -154,14 +154,14 @@ def test_time_is_flops_over_speed_and_bytes_over_links():
     assert hybrid.exchange_s == pytest.approx(inside / 400e9 + (across + counts) / 10e9)
 
 
-def test_uneven_shares_cost_what_the_largest_takes():
+def test_uneven_shares_cost_as_much_as_the_largest():
     machines = Machines(nodes=1, gpus_per_node=3, latency_us=0, link_gb_per_s=1e9)
     found = plan(PRESETS["youtube-vos"], machines)
     assert found.clips == 3
     assert found.efficiency[0] == pytest.approx(8 / 9)
 
 
-def test_the_command_prints_the_plan_with_its_assumptions_and_touches_nothing(capsys, monkeypatch):
+def test_plan_prints_its_assumptions_and_writes_nothing(capsys, monkeypatch):
     for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     assert (
@@ -187,11 +187,11 @@ def test_the_command_prints_the_plan_with_its_assumptions_and_touches_nothing(ca
         (["--frame-width", "433"], "--frame-width 433, --frame-height 240"),
     ],
 )
-def test_what_cannot_be_planned_is_said(flags, words, capsys):
+def test_an_impossible_plan_is_refused(flags, words, capsys):
     assert run.main(["youtube-vos", "--plan", *flags]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_machine_that_is_none_is_refused():
+def test_an_invalid_machine_is_refused():
     with pytest.raises(UserError, match="--link-gb-per-s is 0"):
         Machines(link_gb_per_s=0)

@@ -13,7 +13,7 @@ from training.config.serialisation import config_digest, from_json
 from training.driver import workers
 from training.run import main
 
-# A new flag is a decision: it is written here, in the README where people need it, and kept.
+# A new flag is a decision: it is listed here, documented in the README if needed, and kept.
 FLAGS = [
     "--activation-checkpointing", "--allow-new-data", "--batch-clips", "--checkpoint-every-clips",
     "--clip-frames", "--clip-reach", "--clip-references", "--clips", "--compile-blocks", "--data",
@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def complaint(capsys, folder):
-    """Run a command line that is the user's mistake; returns the one line that says so."""
+    """Run a wrong command line; returns its one line of error."""
 
     def run(*argv):
         assert main([str(word) for word in argv]) == 2
@@ -99,18 +99,18 @@ def config_of(document):
         (["demo", "--data", "ftp://x/y"], "'ftp'"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_that_says_what_to_do(complaint, argv, words):
+def test_a_wrong_command_line_is_one_line_with_the_cure(complaint, argv, words):
     assert words in complaint(*argv)
 
 
-def test_without_data_it_says_all_that_is_missing_and_which_run_needs_nothing(complaint):
+def test_missing_settings_are_all_named_with_a_preset_that_needs_none(complaint):
     said = complaint()
     for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI", "training/run.py demo"):
         assert name in said
     assert "STTN_DATA" not in complaint("--data", "/lake/v1")
 
 
-def test_a_dry_run_prints_the_resolved_run_and_touches_nothing(dry_run, folder):
+def test_a_dry_run_prints_the_resolved_config_and_writes_nothing(dry_run, folder):
     document = dry_run("demo", "--clips", 1600, "--optimiser.betas", 0.5, 0.9, "--seed", 3)
     wanted = dataclasses.replace(
         PRESETS["demo"],
@@ -126,7 +126,7 @@ def test_a_dry_run_prints_the_resolved_run_and_touches_nothing(dry_run, folder):
     assert document["config_digest"] == config_digest(wanted)
 
 
-def test_a_dry_run_takes_places_from_the_environment(dry_run, monkeypatch):
+def test_a_dry_run_takes_paths_from_the_environment(dry_run, monkeypatch):
     monkeypatch.setenv("STTN_DATA", "s3://lake/curated/youtube-vos/v1")
     monkeypatch.setenv("STTN_STORAGE", "s3://runs")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
@@ -148,7 +148,7 @@ def test_every_preset_is_a_command(dry_run, preset):
     )
 
 
-def test_flags_are_these(capsys, monkeypatch):
+def test_help_lists_exactly_these_flags(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
@@ -183,7 +183,7 @@ def test_an_old_flag_works_with_a_warning(capsys, old, new):
 PLACES = ["--storage", "runs", "--tracking-uri", "sqlite:///mlflow.db"]
 
 
-def test_a_data_set_that_is_not_there(complaint, tmp_path):
+def test_a_missing_data_set_is_refused(complaint, tmp_path):
     nowhere = tmp_path / "lake/v1"
     assert str(nowhere) in complaint("smoke", "--data", nowhere, *PLACES)
 
@@ -213,11 +213,11 @@ def test_clips_longer_than_a_video_are_refused_before_anything_starts(
     assert "has 9" in said
 
 
-def test_the_demo_without_its_data_says_how_to_build_it(complaint, folder):
+def test_the_demo_without_its_data_names_the_build_command(complaint, folder):
     said = complaint("demo")
     assert f"{folder}/demo/lake/curated/demo/v1" in said
     assert "data_pipeline/run.py shard" in said
 
 
-def test_a_users_mistake_is_an_error_of_values():
+def test_user_error_is_a_value_error():
     assert issubclass(UserError, ValueError)

@@ -22,7 +22,7 @@ def tensors(value):
     return {"weight": torch.full((3,), float(value))}
 
 
-def test_what_changes_after_the_call_is_not_in_the_checkpoint(saver, tmp_path, monkeypatch):
+def test_changes_after_save_are_not_in_the_checkpoint(saver, tmp_path, monkeypatch):
     begin, write = threading.Event(), checkpoint.save
 
     def later(*args, **kwargs):
@@ -48,7 +48,7 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(checkpoint.lake, "upload", no_room)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_said_and_the_next_is_tried(
+def test_a_failed_checkpoint_write_is_reported_and_the_next_is_tried(
     saver, tmp_path, monkeypatch, capsys
 ):
     with monkeypatch.context() as broken:
@@ -78,7 +78,7 @@ def test_the_third_failure_in_a_row_and_the_last_checkpoint_end_the_run(saver, m
     saver.finish()
 
 
-def test_checkpoints_that_stay():
+def test_retention_of_newest_periodic_and_best_checkpoints():
     none = dict.fromkeys(range(4, 44, 4))
     assert checkpoint.kept(none, 2, 0) == {36, 40}
     assert checkpoint.kept(none, 1, 10) == {12, 20, 32, 40}
@@ -87,7 +87,7 @@ def test_checkpoints_that_stay():
     assert checkpoint.kept({}, 3, 10) == set()
 
 
-def test_workers_of_a_driver_that_lost_the_run_write_nothing(tmp_path, monkeypatch):
+def test_workers_write_nothing_after_the_driver_lost_its_lease(tmp_path, monkeypatch):
     lock = str(tmp_path / "lease")
     with lease(lock, what="run 'demo'") as held:
         claim = held.claim()

@@ -23,9 +23,9 @@ def test_zero_clips_between_decays_means_none():
 
 
 @pytest.mark.parametrize("batch_clips", [1, 4, 100])
-def test_an_old_weight_counts_half_after_the_half_life_whatever_the_batch(batch_clips):
+def test_ema_half_life_does_not_depend_on_the_batch_size(batch_clips):
     assert ema_decay(100, batch_clips) ** (100 / batch_clips) == pytest.approx(0.5)
 
 
-def test_no_half_life_means_no_averaging():
+def test_zero_half_life_disables_averaging():
     assert ema_decay(0, 4) == 0

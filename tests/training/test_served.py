@@ -38,7 +38,7 @@ def folder_of(masked_attention=False, fill="none"):
 
 
 def load(folder, given, scratch):
-    """Run `loads_alone.py` in a process of its own; returns (what it said, arrays)."""
+    """Run `loads_alone.py` in a separate process; returns (its JSON output, arrays)."""
     np.savez(scratch / "given.npz", **given)
     done = subprocess.run(
         [sys.executable, "-S", SCRIPT, folder, scratch / "given.npz", scratch / "result.npz"],
@@ -86,7 +86,7 @@ def loaded(kept, given, tmp_path_factory):
     return load(folder, given, tmp_path_factory.mktemp("alone"))
 
 
-def test_a_version_inpaints_where_this_project_is_not(loaded, given):
+def test_a_version_inpaints_without_this_project_installed(loaded, given):
     said, found = loaded
     assert said["foreign"] == []
     predicted, hole = found["predicted"], given["masks"] != 0
@@ -97,7 +97,7 @@ def test_a_version_inpaints_where_this_project_is_not(loaded, given):
     assert len(np.unique(predicted[hole])) > 50
 
 
-def test_streaming_gives_what_predicting_gives(loaded):
+def test_streaming_equals_predict(loaded):
     _, found = loaded
     assert np.array_equal(found["streamed"], found["predicted"])
 
@@ -108,12 +108,12 @@ def test_the_schedule_can_be_chosen_by_parameters(loaded):
     assert not np.array_equal(found["without_references"], found["predicted"])
 
 
-def test_the_official_ways_a_crop_and_any_size_can_be_asked_for(loaded, given):
+def test_official_schedule_crop_and_any_size_can_be_requested(loaded, given):
     _, found = loaded
     difference = found["predicted"].astype(int) - found["as_reference"]
     assert 0 < abs(difference).max() <= 2
     rounded = found["in_bfloat16"].astype(int) - found["predicted"]
-    assert 0 < abs(rounded).max() <= 8  # noise, filled by weights that learnt nothing
+    assert 0 < abs(rounded).max() <= 8  # noise, filled by untrained weights
     assert abs(rounded[given["masks"] != 0]).mean() < 1.5
     assert found["another_size"].shape == (FRAMES, SIDE, SIDE - 4, 3)
     known = given["masks"] == 0
@@ -141,7 +141,7 @@ def test_the_official_ways_a_crop_and_any_size_can_be_asked_for(loaded, given):
         ("below its least", ["below its least"]),
     ],
 )
-def test_what_cannot_be_inpainted_is_refused_with_numbers(loaded, case, words):
+def test_invalid_inputs_are_refused_with_numbers(loaded, case, words):
     said, _ = loaded
     kind, message = said[case]
     assert kind == "ValueError"
@@ -149,7 +149,7 @@ def test_what_cannot_be_inpainted_is_refused_with_numbers(loaded, case, words):
         assert word in message
 
 
-def test_numbers_of_numpy_are_numbers(loaded):
+def test_numpy_scalars_are_accepted_as_parameters(loaded):
     said, _ = loaded
     assert said["numbers of numpy"] == ["nothing", ""]
 
@@ -173,7 +173,7 @@ def test_nothing_in_a_version_is_pickled(kept):
     assert "pkl" not in (folder / "MLmodel").read_text()
 
 
-def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
+def test_a_version_records_signature_size_and_requirements(kept):
     folder, _ = kept
     (weights,) = folder.rglob("*.safetensors")
     with safe_open(weights, framework="pt") as file:
@@ -203,7 +203,7 @@ def test_a_version_carries_its_shape_its_size_and_what_it_needs(kept):
     assert needed == {"mlflow", "numpy", "opencv-python-headless", "safetensors", "torch"}
 
 
-def test_the_example_of_a_version_is_what_it_takes(kept, loaded):
+def test_the_input_example_of_a_version_is_valid(kept, loaded):
     folder, _ = kept
     assert loaded
     model = Model.load(folder)
@@ -214,7 +214,7 @@ def test_the_example_of_a_version_is_what_it_takes(kept, loaded):
     assert sum(path.stat().st_size for path in folder.glob("*.json")) < 100_000
 
 
-def test_the_same_code_has_the_same_name_and_a_small_change_another(kept, tmp_path, monkeypatch):
+def test_the_code_digest_changes_with_any_change_of_the_code(kept, tmp_path, monkeypatch):
     _, code = kept
     with folder_of(masked_attention=True) as (_, again):
         assert again == code
@@ -226,7 +226,7 @@ def test_the_same_code_has_the_same_name_and_a_small_change_another(kept, tmp_pa
         assert other != code
 
 
-def test_a_change_of_the_fills_is_another_version_of_the_code(kept, tmp_path, monkeypatch):
+def test_the_code_digest_includes_the_fills(kept, tmp_path, monkeypatch):
     _, code = kept
     fills = tmp_path / "fills"
     shutil.copytree(model_folder._FILLS, fills)
@@ -247,9 +247,7 @@ def panning():
     return {"frames": hidden(video, masks), "masks": masks}
 
 
-def test_a_version_with_a_fill_works_alone_and_begins_with_what_propagation_gives(
-    panning, tmp_path
-):
+def test_a_version_with_a_fill_runs_standalone_and_starts_from_propagation(panning, tmp_path):
     with folder_of(fill="propagate") as (folder, _):
         said, found = load(folder, panning, tmp_path)
     assert said["foreign"] == []
@@ -266,7 +264,7 @@ def standing_still(_number, first, _second):
     return (np.zeros((*first.shape[:2], 2), np.float32),) * 2
 
 
-def test_a_version_without_a_fill_can_be_given_propagated_frames(kept, panning, tmp_path):
+def test_a_version_without_a_fill_accepts_propagated_frames(kept, panning, tmp_path):
     _, found = load(kept[0], panning, tmp_path)
     pairs = list(zip(panning["frames"], panning["masks"], strict=True))
     fills = list(propagated(pairs))

@@ -1,4 +1,4 @@
-"""What a run may begin from; with real runs and registries: `test_launch.py`."""
+"""Initial weights that a run accepts; with real runs and registries: `test_launch.py`."""
 
 import pytest
 
@@ -10,24 +10,24 @@ from training.learn.networks import build_generator
 SHAPE = {"channels": 8, "blocks": 1, "grids": (1, 2)}
 
 
-def refused(learnt_with, config):
-    weights = {"generator": build_generator(GeneratorConfig(**SHAPE, **learnt_with)).state_dict()}
+def refused(trained_with, config):
+    weights = {"generator": build_generator(GeneratorConfig(**SHAPE, **trained_with)).state_dict()}
     run = TrainConfig(generator=GeneratorConfig(**SHAPE, **config))
     refuse_unfit("models:/sttn/3", weights, run)
 
 
 @pytest.mark.parametrize(
-    ("learnt_with", "config"), [({}, {"fill": "propagate"}), ({"fill": "diffuse"}, {})]
+    ("trained_with", "config"), [({}, {"fill": "propagate"}), ({"fill": "diffuse"}, {})]
 )
-def test_weights_that_learnt_without_a_fill_are_none_for_a_run_with_one(learnt_with, config):
+def test_weights_trained_with_another_fill_are_refused(trained_with, config):
     said = (
         r"--init models:/sttn/3 has a generator of another shape; 1 tensors differ "
         r"\(encoder.0.weight\): give --generator.channels, --generator.fill and the like"
     )
     with pytest.raises(UserError, match=said):
-        refused(learnt_with, config)
+        refused(trained_with, config)
 
 
 @pytest.mark.parametrize("fill", ["none", "diffuse", "propagate"])
-def test_weights_of_the_same_fill_fit(fill):
+def test_weights_trained_with_the_same_fill_are_accepted(fill):
     refused({"fill": fill}, {"fill": fill})

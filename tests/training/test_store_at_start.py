@@ -1,4 +1,4 @@
-"""What a run needs of MLflow at its end is asked for at its start; by the command, without Ray."""
+"""MLflow features that a run needs at its end are checked at its start; without Ray."""
 
 import json
 import threading
@@ -47,14 +47,14 @@ def trained(place, uri, capsys, *flags):
 class OldServer(BaseHTTPRequestHandler):
     """Knows experiments and the registry, and nothing that came with MLflow 3."""
 
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.asked.append(self.path.partition("?")[0].removeprefix("/api/2.0/mlflow/"))
+        self.requests.append(self.path.partition("?")[0].removeprefix("/api/2.0/mlflow/"))
         experiment = {"experiment_id": "1", "name": "sttn", "lifecycle_stage": "active"}
         answers = {"experiments/get-by-name": {"experiment": experiment}}
-        known = answers.get(self.asked[-1])
+        known = answers.get(self.requests[-1])
         data = b"<h1>Not Found</h1>" if known is None else json.dumps(known).encode()
         self.send_response(404 if known is None else 200)
         self.send_header("Content-Length", str(len(data)))
@@ -70,7 +70,7 @@ class OldServer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def old_server():
-    OldServer.asked = []
+    OldServer.requests = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), OldServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -78,7 +78,7 @@ def old_server():
     server.server_close()
 
 
-def test_a_server_without_logged_models_is_refused_before_anything_is_begun(
+def test_a_server_without_logged_models_is_refused_before_a_run_is_created(
     place, old_server, capsys
 ):
     code, err = trained(place, old_server, capsys)
@@ -87,11 +87,11 @@ def test_a_server_without_logged_models_is_refused_before_anything_is_begun(
         f"error: MLflow at {old_server} knows no logged models, which versions are registered "
         "from: upgrade it to MLflow 3, or give another --tracking-uri\n"
     )
-    assert "runs/create" not in OldServer.asked
+    assert "runs/create" not in OldServer.requests
     assert record.read(f"{place}/runs/run") is None
 
 
-def test_files_must_be_taken_at_the_start_as_a_version_is_made_of_files(place, new_store, capsys):
+def test_an_artifact_store_that_takes_no_files_is_refused_at_the_start(place, new_store, capsys):
     uri = new_store(place / "store")
     (place / "store" / "mlartifacts").write_text("in the way")
     code, err = trained(place, uri, capsys)
@@ -99,11 +99,11 @@ def test_files_must_be_taken_at_the_start_as_a_version_is_made_of_files(place, n
     assert "mlartifacts" in err
     assert err.count("\n") == 1
     assert record.read(f"{place}/runs/run") is None
-    (begun,) = connection.client(uri).search_runs([connection.experiment_id(uri)])
-    assert begun.info.status == "FAILED"
+    (started,) = connection.client(uri).search_runs([connection.experiment_id(uri)])
+    assert started.info.status == "FAILED"
 
 
-def test_the_config_is_a_file_of_the_run(place, new_store, capsys):
+def test_the_config_is_an_artifact_of_the_run(place, new_store, capsys):
     uri = new_store(place / "store")
     code, err = trained(place, uri, capsys)
     assert (code, err) == (1, "refused: all workers are lost\n")
@@ -112,24 +112,24 @@ def test_the_config_is_a_file_of_the_run(place, new_store, capsys):
 
 
 @pytest.mark.parametrize("what", ["run", "experiment", "gone"])
-def test_a_run_goes_on_with_what_is_there_and_says_how_to_restore_the_rest(
+def test_resuming_with_a_missing_mlflow_run_names_the_restore_command(
     place, new_store, capsys, what
 ):
     uri = new_store(place / "store")
     assert trained(place, uri, capsys)[0] == 1
-    begun = record.read(f"{place}/runs/run")
+    started = record.read(f"{place}/runs/run")
     number, known = connection.experiment_id(uri), connection.client(uri)
     if what == "experiment":
         known.delete_experiment(number)
         cure = f"mlflow experiments restore --experiment-id {number}"
     else:
-        known.delete_run(begun.run_id)
-        cure = f"mlflow runs restore --run-id {begun.run_id}"
+        known.delete_run(started.run_id)
+        cure = f"mlflow runs restore --run-id {started.run_id}"
     if what == "gone":
-        known._tracking_client.store._hard_delete_run(begun.run_id)
+        known._tracking_client.store._hard_delete_run(started.run_id)
         cure = "Give the --tracking-uri it was begun with, or another --name"
     code, err = trained(place, uri, capsys)
     assert (code, err.count("\n")) == (2, 1)
     assert cure in err
-    assert begun.run_id in err or what == "experiment"
-    assert record.read(f"{place}/runs/run") == begun
+    assert started.run_id in err or what == "experiment"
+    assert record.read(f"{place}/runs/run") == started

@@ -1,4 +1,4 @@
-"""The loop itself in one process, on tiny videos: intervals, stopping and going on."""
+"""The training loop in one process, on tiny videos: intervals, stopping and resuming."""
 
 import dataclasses
 import math
@@ -48,7 +48,7 @@ PROPAGATED = {
 
 
 class Notes:
-    """In place of `Telemetry`: keeps what it is given."""
+    """Stands in for `Telemetry`: records its arguments."""
 
     def __init__(self):
         self.lines = []
@@ -66,7 +66,7 @@ class Notes:
 
 
 class Warnings:
-    """In place of `Preemption`: warns as it is told to."""
+    """Stands in for `Preemption`: warns as configured."""
 
     def __init__(self, nodes=frozenset):
         self.nodes = nodes
@@ -79,7 +79,7 @@ def data_set(data_sets):
 
 @pytest.fixture
 def run(data_set, tmp_path):
-    """Begin a run, or go on with it, to a number of clips; returns (adversary, notes)."""
+    """Start or resume a run up to a number of clips; returns (adversary, notes)."""
 
     def to(
         clips,
@@ -134,7 +134,7 @@ def checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize("how", [{}, PROPAGATED], ids=["unfilled", "propagated"])
-def test_a_run_that_stopped_goes_on_to_the_same_weights(run, how):
+def test_a_resumed_run_ends_with_the_same_weights(run, how):
     through, _ = run(24, name="through", **how)
     run(8, name="stopped", **how)
     run(16, name="stopped", **how)
@@ -149,7 +149,7 @@ def test_intervals_are_counted_in_clips(run, tmp_path):
     assert checkpoints(tmp_path) == [24, 28]  # the newest two of 8, 16, 24, 28
 
 
-def test_points_of_the_curves_are_means_over_their_interval(run):
+def test_logged_scalars_are_means_over_their_interval(run):
     _, every = run(24, name="every", log_every_clips=4)
     _, second = run(24, name="second", log_every_clips=8)
     for i, (_, losses, rate, seconds) in enumerate(second.lines):
@@ -161,14 +161,14 @@ def test_points_of_the_curves_are_means_over_their_interval(run):
         assert seconds[LEARNING] > 0
 
 
-def test_phases_add_up_to_the_time_of_the_loop(run):
+def test_phase_times_add_up_to_the_loop_time(run):
     _, notes = run(24)
     phases, elapsed = notes.phases
     assert phases.total.keys() == {DATA, LEARNING, CURVES, VALIDATION, CHECKPOINTS}
     assert 0.9 * elapsed < sum(phases.total.values()) <= elapsed
 
 
-def test_a_validation_is_of_the_averaged_generator_on_fixed_clips_held_out(run, data_set):
+def test_validation_uses_the_ema_generator_on_fixed_held_out_clips(run, data_set):
     adversary, notes = run(12)
     (video,) = data_set.videos("test")
     clips = evaluation_clips((video.frames,), (2,), CONFIG.validation_clips, CONFIG.clip_frames)
@@ -192,7 +192,7 @@ def test_a_validation_is_of_the_averaged_generator_on_fixed_clips_held_out(run, 
     assert not np.array_equal(shown.video(), show(adversary.generator, *pixels).video())
 
 
-def test_scores_of_videos_that_are_learnt_from_have_names_that_say_so(run, data_sets):
+def test_scores_on_training_videos_are_named_as_such(run, data_sets):
     data_set = DataSet.open(data_sets["nothing held out"])
     said = remark(data_set)
     assert f"{data_set.uri} holds no video out: validation scores training clips" in said
@@ -223,9 +223,7 @@ def breaks_from(position):
 
 
 @pytest.mark.parametrize("log_every_clips", [4, 24])
-def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
-    run, tmp_path, log_every_clips
-):
+def test_non_finite_weights_stop_the_run_and_are_never_saved(run, tmp_path, log_every_clips):
     found = r"not finite: .*hole.* on rank 0, clips 12, 13, 14, 15; the last checkpoint is good"
     with pytest.raises(FloatingPointError, match=found):
         run(24, change=breaks_from(12), log_every_clips=log_every_clips)
@@ -236,7 +234,7 @@ def test_weights_that_are_not_finite_stop_the_run_and_are_never_kept(
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
 
-def test_the_checkpoint_being_written_when_numbers_break_is_written_to_its_end(
+def test_a_checkpoint_in_progress_is_completed_when_weights_become_non_finite(
     run, tmp_path, monkeypatch
 ):
     upload = lake.upload
@@ -251,7 +249,7 @@ def test_the_checkpoint_being_written_when_numbers_break_is_written_to_its_end(
     assert checkpoint.complete(str(tmp_path / "run")).keys() == {8}
 
 
-def test_a_gradient_that_is_not_finite_is_named_where_the_losses_are(run, tmp_path, monkeypatch):
+def test_a_non_finite_gradient_is_named_with_the_losses(run, tmp_path, monkeypatch):
     backward, passes = torch.autograd.backward, []
 
     def breaking(total):
@@ -266,7 +264,7 @@ def test_a_gradient_that_is_not_finite_is_named_where_the_losses_are(run, tmp_pa
     assert checkpoints(tmp_path) == [8]
 
 
-def test_a_step_that_breaks_the_weights_stops_the_run_before_they_are_kept(run, tmp_path):
+def test_a_step_that_makes_weights_non_finite_stops_the_run_before_saving(run, tmp_path):
     """The losses of that iteration are still finite."""
     steps = []
 
@@ -284,13 +282,13 @@ def test_a_step_that_breaks_the_weights_stops_the_run_before_they_are_kept(run, 
     assert checkpoints(tmp_path) == [8]
 
 
-def test_a_node_that_is_about_to_leave_brings_a_checkpoint_forward_once(run, tmp_path):
-    told = iter([frozenset()] * 2 + [frozenset({"a"})] * 2 + [frozenset({"a", "b"})] * 100)
-    run(32, checkpoint_every_clips=1000, keep_checkpoints=9, leaving=lambda: next(told))
+def test_a_node_about_to_leave_triggers_one_early_checkpoint(run, tmp_path):
+    warnings = iter([frozenset()] * 2 + [frozenset({"a"})] * 2 + [frozenset({"a", "b"})] * 100)
+    run(32, checkpoint_every_clips=1000, keep_checkpoints=9, leaving=lambda: next(warnings))
     assert checkpoints(tmp_path) == [12, 20, 32]
 
 
-def test_the_checkpoint_of_the_least_hole_loss_stays(run, tmp_path):
+def test_the_checkpoint_with_the_lowest_hole_loss_is_kept(run, tmp_path):
     brightness = {8: 0.0}  # of the truth, and so of the loss
 
     def change(batch, position):

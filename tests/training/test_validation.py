@@ -1,4 +1,4 @@
-"""What is shown of a clip; when and of what, is tested in `test_trainer.py`."""
+"""Pictures of a validation; when and of which clips is tested in `test_trainer.py`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote are read for ever: `written/` holds them as they were.
+"""Files that earlier versions wrote stay readable: `written/` holds them unchanged.
 
 `first/` is a whole run of the first version: smoke's config with the least widths, one iteration.
 """
@@ -38,7 +38,7 @@ def first():
     return found, from_json(found.state()["config"])
 
 
-def test_a_checkpoint_of_the_first_version_is_whole_and_learns_on(first):
+def test_a_checkpoint_of_the_first_version_loads_and_trains_on(first):
     found, config = first
     assert found.clips == 4
     assert found.score is None
@@ -56,15 +56,15 @@ def test_a_checkpoint_of_the_first_version_can_be_registered(first):
     assert {name.split(".")[0] for name in tensors} == {"ema", "generator", "discriminator"}
 
 
-def test_a_run_of_the_first_version_is_resumed_and_no_other(first):
+def test_a_run_of_the_first_version_resumes_only_with_its_config(first):
     _, config = first
-    begun = record.read(str(RUN))
-    record.refuse_another(begun, config, "0" * 64)
+    recorded = record.read(str(RUN))
+    record.refuse_another(recorded, config, "0" * 64)
     with pytest.raises(UserError, match="precision was float32, is bfloat16"):
-        record.refuse_another(begun, dataclasses.replace(config, precision="bfloat16"), "0" * 64)
+        record.refuse_another(recorded, dataclasses.replace(config, precision="bfloat16"), "0" * 64)
 
 
-def test_a_config_of_the_second_schema_reads_as_what_it_meant():
+def test_a_config_of_the_second_schema_keeps_its_meaning():
     written = json.loads((WRITTEN / "config-2.json").read_text())
     assert written["schema"] == 2
     assert from_json(written) == TrainConfig(
@@ -104,7 +104,7 @@ FIFTH = TrainConfig(
 )
 
 
-def test_a_config_of_the_fifth_schema_reads_under_its_new_names_with_the_digest_it_had():
+def test_a_config_of_the_fifth_schema_reads_with_new_names_and_its_old_digest():
     written = json.loads((WRITTEN / "config-5.json").read_text())
     assert (written["schema"], written["hang_after_s"]) == (5, 60)
     assert from_json(written) == FIFTH
@@ -113,8 +113,8 @@ def test_a_config_of_the_fifth_schema_reads_under_its_new_names_with_the_digest_
     assert config_digest(FIFTH) == config_digest(from_json(written)) == digest
 
 
-def test_a_run_of_the_fifth_schema_is_resumed_and_no_other():
-    begun = record.read(str(WRITTEN / "fifth"))
-    record.refuse_another(begun, FIFTH, "0" * 64)
+def test_a_run_of_the_fifth_schema_resumes_only_with_its_config():
+    recorded = record.read(str(WRITTEN / "fifth"))
+    record.refuse_another(recorded, FIFTH, "0" * 64)
     with pytest.raises(UserError, match="seed was 0, is 1"):
-        record.refuse_another(begun, dataclasses.replace(FIFTH, seed=1), "0" * 64)
+        record.refuse_another(recorded, dataclasses.replace(FIFTH, seed=1), "0" * 64)
