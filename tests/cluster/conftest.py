@@ -4,6 +4,7 @@
 |---|---|
 | `KUBECONFIG` | the cluster; the KubeRay operator is in it |
 | `STTN_TEST_IMAGE` | of `k8s/image/`, `EXTRAS=server,stores`, where its nodes get it: name:tag |
+| `STTN_TEST_NEXT_IMAGE` | the same image by another name, to upgrade to |
 | `STTN_TEST_VOLUMES` | folder of the one node, for a cluster that makes no volumes itself |
 | `STTN_TEST_RESTART_API` | a command that stops the API server and starts it again |
 """
@@ -99,9 +100,10 @@ class Place:
         return out + err
 
     @contextmanager
-    def forwarded(self, service, port) -> Iterator[str]:
-        """A service of the namespace on a port of this machine, as README does it."""
-        command = ["kubectl", "-n", self.namespace, "port-forward", f"svc/{service}", f":{port}"]
+    def forwarded(self, service, port, kind="svc") -> Iterator[str]:
+        """A service, or a pod, of the namespace on a port of this machine, as README does it."""
+        target = f"{kind}/{service}"
+        command = ["kubectl", "-n", self.namespace, "port-forward", target, f":{port}"]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -256,12 +258,17 @@ def bucket(place, environment):
     return "lake"
 
 
+def image_values(image):
+    """Values of the chart for an image name:tag."""
+    repository, _, tag = image.rpartition(":")
+    return {"repository": repository, "tag": tag}
+
+
 @pytest.fixture(scope="session")
 def values(place, environment, tmp_path_factory):
     """The file of values: those beside this, with the image."""
     known = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
-    repository, _, tag = environment["STTN_TEST_IMAGE"].rpartition(":")
-    known["image"] |= {"repository": repository, "tag": tag}
+    known["image"] |= image_values(environment["STTN_TEST_IMAGE"])
     file = tmp_path_factory.mktemp("values") / "values.yaml"
     file.write_text(yaml.safe_dump(known))
     return file

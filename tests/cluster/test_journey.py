@@ -3,6 +3,7 @@
 import re
 import subprocess
 import time
+import urllib.request
 
 import av
 import pytest
@@ -129,11 +130,14 @@ def test_workers_are_different_pods_and_who_has_no_token_is_refused(place, data_
 
 def metrics(place, job):
     """What Prometheus would read from the workers of a job, of ours."""
-    pages = [
-        place.api.call("GET", f"{place.path('api/v1 pods')}/{pod}:8080/proxy/metrics")
-        for pod in place.pods(job, "worker")
-    ]
-    return "".join(line for page in pages for line in page.splitlines() if "ray_sttn" in line)
+    lines = []
+    for pod in place.pods(job, "worker"):
+        with (
+            place.forwarded(pod, 8080, kind="pod") as address,
+            urllib.request.urlopen(f"{address}/metrics", timeout=20) as page,
+        ):
+            lines += page.read().decode().splitlines()
+    return "".join(line for line in lines if "ray_sttn" in line)
 
 
 def test_the_controller_has_it_evaluated(place, undisturbed):

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from k8s.rayjob_log import token_of
+from tests.cluster.conftest import image_values
 from tests.cluster.pods import until
 from tests.faults.processes import ROOT
 from tests.tiny import write_videos
@@ -71,3 +73,47 @@ def test_who_asks_for_a_worker_gets_a_pod_and_an_idle_one_goes(place, standing, 
     assert "v1: written, 2 videos" in done.stdout
     assert len(workers(place)) == 1
     until(lambda: workers(place) == [], 180)
+
+
+def head(place):
+    """Name, uid and image of the head of the standing cluster."""
+    labels = {"ray.io/cluster": "sttn", "ray.io/node-type": "head"}
+    (pod,) = (
+        one
+        for one in place.all("api/v1 pods", **labels)
+        if "deletionTimestamp" not in one["metadata"]
+    )
+    return pod["metadata"]["name"], pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"]
+
+
+def test_an_upgrade_reaches_the_standing_cluster_and_no_job_at_work(
+    place, standing, values, environment, tmp_path
+):
+    image = environment.get("STTN_TEST_NEXT_IMAGE")
+    if not image:
+        pytest.skip("no image to upgrade to: STTN_TEST_NEXT_IMAGE is not set")
+    upgraded = tmp_path / "upgraded.yaml"
+    upgraded.write_text(yaml.safe_dump({"image": image_values(image)}))
+    _, uid, old = head(place)
+    with place.store() as store:
+        for file in write_videos(tmp_path, [24, 24]):
+            store.put_file(str(file), f"lake/raw-upgrade/{file.name}")
+        before = store.find("lake/curated")
+    job = place.start(
+        "submit", "shard", "--", "--source", "videos", "--input", "s3://lake/raw-upgrade",
+        "--held-out", "video-0", "--width", "96", "--height", "96", "--static", "1", "--moving",
+        "0", "--workers", "1", "--output", "s3://lake/curated/upgrade/v1",
+    )  # fmt: skip
+    until(lambda: place.pods("sttn-shard-upgrade-v1", "head"), 300)
+
+    said = place.command("cluster", "up", "--values", values, STANDING, upgraded)
+    print(said)
+    assert f"pods run {old}, not the image of this release: KubeRay replaces them" in said
+    _, new_uid, new = head(place)
+    assert (new_uid != uid, new) == (True, image)
+    assert "READY" not in place.command("cluster", "status")
+    out, err = job.communicate(timeout=600)
+    assert job.returncode == 0, out + err
+    assert "v1: written, 2 videos" in out
+    with place.store() as store:
+        assert set(before) < set(store.find("lake/curated"))
