@@ -1,4 +1,4 @@
-"""A small data set made with the true encoders, without Ray and without videos, anywhere."""
+"""A small data set made with the product's encoders, without Ray and without videos, anywhere."""
 
 import io
 import zlib
@@ -55,7 +55,7 @@ def commit(uri, payload, parents=None, seed=0, version="v1") -> Manifest:
 
 
 def commit_again(uri: str) -> Manifest:
-    """Write a manifest that agrees with the files there are, whatever they hold."""
+    """Write a manifest that agrees with the existing files, even damaged ones."""
     names = [name for name in lake.list_files(uri) if name != manifest.MANIFEST]
     payload = {name: _file(lake.read_bytes(lake.join(uri, name))) for name in names}
     lake.remove(lake.join(uri, manifest.MANIFEST))

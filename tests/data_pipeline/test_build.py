@@ -27,7 +27,7 @@ def files_of(uri):
     return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
 
 
-def test_digest_is_the_same_with_any_workers_anywhere(built, videos, tmp_path):
+def test_digest_does_not_depend_on_workers_or_location(built, videos, tmp_path):
     other = shard_tiny(tmp_path / "elsewhere", videos[::-1], masks=2, workers=2)
     assert other.digest == built.digest
     assert files_of(other.uri) == files_of(built.uri)
@@ -140,7 +140,7 @@ def test_verify_checks_the_manifest_itself(own):
     assert any("digest" in line for line in verify(own.uri).differences)
 
 
-def test_the_same_again_is_already_there(own, videos, monkeypatch):
+def test_rebuilding_the_same_data_set_does_nothing(own, videos, monkeypatch):
     before = {name: (Path(own.uri) / name).stat().st_mtime_ns for name in files_of(own.uri)}
     monkeypatch.setattr("data_pipeline.build.build.write_shard", None)  # nothing may be decoded
     again = shard_tiny(own.uri, videos, workers=2)
@@ -150,7 +150,7 @@ def test_the_same_again_is_already_there(own, videos, monkeypatch):
     assert after == before
 
 
-def test_what_a_killed_writer_left_half_written_goes_with_the_next_build(own, videos):
+def test_partial_files_of_a_killed_writer_are_removed_by_the_next_build(own, videos):
     left = [
         Path(own.uri, folder, f".{name}.0a1b2c3d.part")
         for folder, name in (("_lease", "000000000002.json"), ("shards", "train-00009.tar"))
@@ -201,7 +201,7 @@ def times_of(root):
     return {path.name: path.stat().st_mtime_ns for path in root.glob("shards/*.tar")}
 
 
-def test_goes_on_where_a_run_was_interrupted(unfinished, own, videos):
+def test_an_interrupted_build_is_resumed(unfinished, own, videos):
     with pytest.raises(UserError, match=r"has no manifest\.json"):
         DataSet.open(str(unfinished))
     before = times_of(unfinished)
@@ -214,7 +214,7 @@ def test_goes_on_where_a_run_was_interrupted(unfinished, own, videos):
     assert not any(manifest.is_work(name) for name in files_of(again.uri))
 
 
-def test_what_an_interrupted_run_left_is_not_believed_blindly(unfinished, own, videos):
+def test_leftovers_of_an_interrupted_build_are_verified(unfinished, own, videos):
     before = times_of(unfinished)
     test, *train = sorted(unfinished.glob("shards/*.tar"))
     test.unlink()
@@ -226,13 +226,13 @@ def test_what_an_interrupted_run_left_is_not_believed_blindly(unfinished, own, v
     assert changed == {test.name, train[0].name}
 
 
-def test_an_interrupted_run_with_other_settings_is_started_anew(unfinished, videos, tmp_path):
+def test_an_interrupted_build_with_other_settings_starts_over(unfinished, videos, tmp_path):
     again = shard_tiny(unfinished, videos, seed=1)
     assert again.digest == shard_tiny(tmp_path / "v2", videos, seed=1).digest
     assert verify(again.uri).differences == ()
 
 
-def test_files_of_somebody_else_are_left_alone(tmp_path, videos):
+def test_foreign_files_are_left_alone(tmp_path, videos):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"thesis\.tex"):
         shard_tiny(tmp_path, videos)
@@ -252,7 +252,7 @@ def bad(request, tmp_path):
     return path
 
 
-def test_too_many_bad_videos_and_nothing_is_committed(tmp_path, videos, bad, capsys):
+def test_too_many_bad_videos_fail_the_build(tmp_path, videos, bad, capsys):
     output = tmp_path / "lake" / "v1"
     inputs = [str(path) for path in [*videos, bad]]
     code = run.main(["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"])

@@ -14,13 +14,13 @@ from tests.tiny import shard_tiny, write_videos
 
 
 @pytest.mark.usefixtures("ray_for_all")
-def test_a_data_set_on_s3_is_that_on_disk(s3, tmp_path):
+def test_a_data_set_on_s3_equals_that_on_disk(s3, tmp_path):
     videos = write_videos(tmp_path, (7, 8))
     uri = lake.join(s3, "curated", "tiny", "v1")
     far = shard_tiny(uri, videos, workers=2)
     near = shard_tiny(tmp_path / "v1", videos)
     assert shard_tiny(uri, videos).already_there
-    # A session inside of another leaves that one open.
+    # A nested session leaves the outer one open.
     assert ray.is_initialized()
     assert far.digest == near.digest
     assert lake.list_files(uri) == lake.list_files(near.uri)

@@ -24,7 +24,7 @@ ROOM = 10 * SIZE
 
 
 class Source:
-    """Files to fetch, and what a cache is asked for to have them."""
+    """Files to fetch, and the arguments that a cache takes for them."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -81,7 +81,7 @@ def test_a_file_is_fetched_once(cache, source):
     assert left_over(cache) == []
 
 
-def test_another_file_is_refused_and_not_kept(cache, source):
+def test_a_file_with_another_hash_is_refused_and_not_cached(cache, source):
     source.path(0).write_bytes(source.data[1])
     with pytest.raises(CorruptData) as caught:
         cache.path(*source.named(0))
@@ -99,7 +99,7 @@ def test_a_copy_of_another_size_is_fetched_again(cache, source):
     assert cache.path(*source.named(0)).read_bytes() == source.data[0]
 
 
-def test_the_longest_unused_goes_first(source, tmp_path):
+def test_least_recently_used_files_are_evicted_first(source, tmp_path):
     cache = NodeCache(tmp_path / "cache", 3 * SIZE)
     for number in (0, 1, 2, 0, 3):
         cache.path(*source.named(number))
@@ -108,18 +108,18 @@ def test_the_longest_unused_goes_first(source, tmp_path):
         for number in (4, 5, 1):
             cache.path(*source.named(number))
         assert kept(cache, source) == [1, 4, 5]
-        assert file.read() == source.data[2]  # it is read on though it is gone
+        assert file.read() == source.data[2]  # an open file stays readable after its eviction
     NodeCache(cache.folder, SIZE).path(*source.named(0))
     assert kept(cache, source) == [0]
 
 
-def test_a_copy_that_goes_while_it_is_opened(cache, source, fetched, monkeypatch):
+def test_a_copy_evicted_while_it_is_opened_is_fetched_again(cache, source, fetched, monkeypatch):
     plain = NodeCache.path
 
     def path(*wanted):
         found = plain(*wanted)
         if len(fetched) == 1:
-            found.unlink()  # as another process may that makes room
+            found.unlink()  # as another process may that evicts files
         return found
 
     monkeypatch.setattr(NodeCache, "path", path)
@@ -140,7 +140,7 @@ def test_a_place_that_cannot_be_written(source, tmp_path):
         NodeCache(tmp_path / "file" / "cache", ROOM).path(*source.named(0))
 
 
-def test_many_threads_and_little_room(source, tmp_path):
+def test_many_threads_with_a_small_cache(source, tmp_path):
     cache = NodeCache(tmp_path / "cache", 2 * SIZE)
     most = []
 
@@ -176,7 +176,7 @@ print(NodeCache(Path(folder), 10**6).path(uri, sha256, int(size)))
 
 @contextmanager
 def other_processes(cache, source, count):
-    """Processes that fetch file 0 as soon as they are sent a byte."""
+    """Processes that fetch file 0 when they are sent a byte."""
     command = [sys.executable, "-c", FETCH, cache.folder, cache.folder.parent / "log"]
     command = [*map(str, command), *map(str, source.named(0))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -198,7 +198,7 @@ def go(process):
 
 @contextmanager
 def stalled(path, data):
-    """Make a file one that is read to its middle and then waits; yields how to mend it."""
+    """Make reads of a file block in its middle; yields a function that repairs it."""
     path.unlink()
     os.mkfifo(path)
 
@@ -224,19 +224,19 @@ def test_one_process_of_a_node_fetches_and_all_others_wait(cache, source):
             go(other)
         with ThreadPoolExecutor(2) as threads:
             found = [threads.submit(cache.path, *source.named(0)) for _ in range(2)]
-            time.sleep(0.3)  # gives who would not wait the time to show it
+            time.sleep(0.3)  # time for a process that does not wait to show it
             assert (cache.folder.parent / "log").read_text() == "fetched "
             mend()
             others[0].kill()  # amid its download
             assert {future.result(60).read_bytes() for future in found} == {source.data[0]}
         for other in others[1:]:
             assert other.communicate()[0].strip() == str(found[0].result())
-    # At most one of the others had to fetch what the dead one did not; here or there.
+    # At most one of the others had to fetch what the killed process did not.
     assert (cache.folder.parent / "log").read_text().count("fetched") <= 2
     assert left_over(cache) == []
 
 
-def test_what_a_dead_process_left_is_swept_away(cache, source):
+def test_partial_downloads_of_dead_processes_are_removed(cache, source):
     with (
         other_processes(cache, source, 1) as (other,),
         stalled(source.path(0), source.data[0]),
@@ -257,7 +257,7 @@ def test_what_a_dead_process_left_is_swept_away(cache, source):
 
 @pytest.fixture
 def small_disk():
-    """A disk on which no file can be larger than half of the usual."""
+    """A disk on which no file can be larger than half of the usual size."""
 
     @contextmanager
     def small():
@@ -271,7 +271,7 @@ def small_disk():
     return small
 
 
-def test_a_full_disk_is_said_once(cache, source, small_disk, capsys):
+def test_a_full_disk_is_reported_once(cache, source, small_disk, capsys):
     cache.path(*source.named(5))
     with small_disk():
         for number in (0, 1, 0):
@@ -284,7 +284,7 @@ def test_a_full_disk_is_said_once(cache, source, small_disk, capsys):
     assert "0.tar is read from its store" in said
 
 
-def test_room_is_made_on_a_full_disk(cache, source, monkeypatch, capsys):
+def test_files_are_evicted_when_the_disk_is_full(cache, source, monkeypatch, capsys):
     for number in (0, 1, 2):
         cache.path(*source.named(number))
     plain = lake.download
@@ -300,7 +300,7 @@ def test_room_is_made_on_a_full_disk(cache, source, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_full_disk_is_not_tried_for_each_read(cache, source, monkeypatch):
+def test_a_full_disk_is_not_retried_on_each_read(cache, source, monkeypatch):
     tried = []
 
     def download(uri, _):
@@ -380,7 +380,9 @@ def test_a_data_set_on_s3_is_read_through_the_cache(on_s3, built, fetched, monke
     assert len(fetched) == 3
 
 
-def test_what_does_not_fit_is_read_from_s3(on_s3, built, small_disk, monkeypatch, tmp_path, capsys):
+def test_files_that_do_not_fit_are_read_from_s3(
+    on_s3, built, small_disk, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setenv("STTN_CACHE", str(tmp_path / "cache"))
     near, far = DataSet.open(built.uri), DataSet.open(on_s3)
     (video,) = near.videos("test")

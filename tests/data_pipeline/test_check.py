@@ -1,4 +1,4 @@
-"""What `verify` finds: every damage, and parts that do not agree though all hashes do."""
+"""What `verify` finds: any damage, and inconsistent parts although all hashes agree."""
 
 import json
 import tarfile
@@ -100,7 +100,7 @@ def test_the_manifest_itself_is_checked(own):
         verify(str(own))
 
 
-def test_any_flipped_byte_of_a_shard_is_found_and_placed(own, flip_byte):
+def test_any_flipped_byte_of_a_shard_is_found_and_located(own, flip_byte):
     path = shard_of(own, "test-00000")
     size = path.stat().st_size
     for offset in range(0, size, 251):
@@ -112,7 +112,7 @@ def test_any_flipped_byte_of_a_shard_is_found_and_placed(own, flip_byte):
 
 
 @pytest.mark.parametrize("left", [0, 512, 700, 5000, -10240])
-def test_a_tar_that_is_cut_off_says_where(own, left):
+def test_a_truncated_tar_is_reported_with_the_position(own, left):
     path = shard_of(own, "test-00000")
     path.write_bytes(path.read_bytes()[:left])
     handmade.commit_again(str(own))
@@ -185,7 +185,7 @@ def test_a_tar_with_a_member_twice_or_no_tar_at_all(own):
     assert "holds no tar header at byte 0" in verify(str(own)).differences[0]
 
 
-def test_pieces_of_any_size_give_the_same(own, monkeypatch):
+def test_verify_does_not_depend_on_the_piece_size(own, monkeypatch):
     monkeypatch.setattr(tar_walk, "PIECE", 512)
     assert verify(str(own)).differences == ()
 

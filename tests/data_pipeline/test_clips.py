@@ -45,7 +45,7 @@ def test_a_window_touches_no_more_shards_than_it_may(counts, seed, window):
 
 
 @pytest.mark.parametrize(("shards", "window"), [(9, 8), (10, 4), (17, 16), (5, 3)])
-def test_no_window_is_a_small_rest(shards, window):
+def test_the_last_window_is_not_small(shards, window):
     # 30 videos a shard: a shard that is mixed with others is spread over more places than that.
     first, last = spans(order([30] * shards, window=window)).T
     assert (last - first + 1).min() > 30
@@ -76,7 +76,7 @@ def test_the_default_window_mixes_well():
 
 @given(st.integers(1, 16), st.integers(1, 4), st.integers(0, 50))
 @settings(max_examples=30)
-def test_worlds_and_resuming_do_not_change_the_sequence(world, workers, resume):
+def test_the_sequence_does_not_depend_on_world_size_or_resuming(world, workers, resume):
     def batch(clips, step):
         share = range(step * world * workers, (step + 1) * world * workers)
         by_rank = [[clips.clip(p) for p in share if p % world == rank] for rank in range(world)]
@@ -112,7 +112,7 @@ def test_another_seed_is_another_sequence():
     ],
 )
 def test_the_sequence_is_pinned(position, wanted):
-    # A change here changes what every old run would have learnt next.
+    # A change here changes the clips that every old run would train on next.
     assert fields_of(order([3, 3, 3], seed=7).clip(position)) == wanted
 
 
@@ -139,7 +139,7 @@ def test_frames_of_a_clip(position, frames, length):
 
 
 @given(st.integers(0, 2**30), st.integers(1, 6), st.integers(0, 5), st.integers(6, 30))
-def test_neighbours_follow_each_other_and_references_are_other_frames(
+def test_neighbours_are_consecutive_and_references_are_other_frames(
     position, frames, references, length
 ):
     references = min(references, frames - 1)
@@ -155,7 +155,7 @@ def test_neighbours_follow_each_other_and_references_are_other_frames(
     assert clip.consecutive == (references == 0)
 
 
-def test_neighbours_and_references_come_from_all_over_the_video():
+def test_neighbours_and_references_cover_the_whole_video():
     clips = [order([10], references=2, variants=4).clip(i) for i in range(4000)]
     begin = Counter(clip.frames[0] for clip in clips)
     assert sorted(begin) == list(range(18))  # of 20 frames, 3 are neighbours
@@ -209,7 +209,7 @@ def test_shares_of_modes_flips_and_variants():
         ({"references": -1}, "-1 references in clips of 5 frames"),
     ],
 )
-def test_orders_that_cannot_be(change, words):
+def test_invalid_clip_orders_are_refused(change, words):
     with pytest.raises(UserError, match=words):
         order(**{"counts": [2]} | change)
 

@@ -1,4 +1,4 @@
-"""A cluster that cannot be used is told within seconds, before anything is begun."""
+"""An unusable cluster is reported within seconds, before any work starts."""
 
 import socket
 import time
@@ -34,7 +34,7 @@ def command(request):
 
 @pytest.fixture
 def complaint(capsys, monkeypatch, command, tmp_path):
-    """Run with these variables; returns the one line that is said."""
+    """Run with these variables; returns the one line of error."""
 
     def run(**environment):
         for name in ("RAY_ADDRESS", "RAY_TMPDIR"):
@@ -71,20 +71,20 @@ def complaint(capsys, monkeypatch, command, tmp_path):
         ("[::1]:9", "refused"),
     ],
 )
-def test_an_address_that_is_none_is_named_with_its_variable(complaint, value, words):
+def test_an_invalid_address_is_named_with_its_variable(complaint, value, words):
     said = complaint(RAY_ADDRESS=value)
     assert f"RAY_ADDRESS is {value!r}" in said
     assert words in said
 
 
-def test_a_port_that_nobody_listens_at(complaint):
+def test_a_closed_port_is_named(complaint):
     said = complaint(RAY_ADDRESS=f"127.0.0.1:{free_port()}")
     assert "nobody answers there as a Ray cluster does" in said
     assert "Connection refused" in said
     assert "correct RAY_ADDRESS, or unset it" in said
 
 
-def test_somebody_who_listens_and_never_answers(complaint, monkeypatch):
+def test_a_server_that_never_answers_is_named(complaint, monkeypatch):
     monkeypatch.setattr("data_pipeline.cli.ray_cluster.ANSWER_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         said = complaint(RAY_ADDRESS=f"127.0.0.1:{silent.getsockname()[1]}")

@@ -67,14 +67,14 @@ def test_a_wrong_command_line_is_one_line(argv, words):
     assert words in complaint(*argv)
 
 
-def test_message_of_a_check_comes_through_unbroken():
+def test_a_validation_message_is_printed_unwrapped():
     # Longer than any terminal: it must not be taken from the wrapped box.
     assert complaint("--name", "a", "--clip-frames", "0") == (
         "--clip-frames 0 must be at least 1: " + "x" * 200
     )
 
 
-def test_commands_of_this_room():
+def test_subcommands_are_parsed_and_wrong_ones_are_named():
     shard = read("shard", "--input", "a", "b", "--output", "c", kind=Command)
     assert shard == ShardConfig(input=("a", "b"), output="c")
     assert read("verify", "c", "--json", kind=Command) == VerifyConfig(uri="c", json=True)
@@ -104,7 +104,7 @@ def test_commands_of_this_room():
         {"test_share": 0.1, "held_out": ("a",)},
     ],
 )
-def test_settings_that_make_no_sense(change):
+def test_invalid_settings_are_refused(change):
     with pytest.raises(UserError, match=r"--\w|no static"):
         ShardConfig(**{"input": ("a",), "output": "b"} | change)
 
@@ -130,14 +130,14 @@ def test_help_groups_options_and_keeps_the_lines_of_examples(capsys):
     assert "(default: 7" in nested
 
 
-def test_groups_name_fields_of_shard():
+def test_help_groups_name_fields_of_shard():
     fields = {one.name for one in dataclasses.fields(ShardConfig)}
     grouped = [name for names in GROUPS.values() for name in names]
     assert set(grouped) < fields
     assert len(fields) - len(grouped) == 5
 
 
-def test_help_is_printed_and_is_no_error(capsys):
+def test_help_exits_with_zero(capsys):
     with pytest.raises(SystemExit) as caught:
         read("--help")
     assert not caught.value.code
@@ -152,7 +152,7 @@ def test_help_is_printed_and_is_no_error(capsys):
         (KeyboardInterrupt(), 130, "interrupted by SIGINT; run the same command to resume\n"),
     ],
 )
-def test_how_a_command_ends(capsys, error, code, said):
+def test_exit_codes_of_errors(capsys, error, code, said):
     def body(_argv):
         raise error
 
@@ -160,7 +160,7 @@ def test_how_a_command_ends(capsys, error, code, said):
     assert capsys.readouterr().err == said
 
 
-def test_our_own_fault_keeps_its_traceback(capsys):
+def test_an_internal_error_keeps_its_traceback(capsys):
     def body(_argv):
         return 1 // 0
 

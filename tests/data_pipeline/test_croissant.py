@@ -54,7 +54,7 @@ def read(root):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_it_validates_and_its_records_are_those_of_the_catalogue(made):
+def test_croissant_validates_and_its_records_match_the_catalogue(made):
     found = read(made)
     # A time is left out on purpose: the file is part of the digest.
     assert [text for text in found["warnings"] if "datePublished" not in text] == []
@@ -75,7 +75,7 @@ def test_a_catalogue_that_was_changed_is_noticed(made):
 
 
 @pytest.mark.parametrize("source", ["youtube-vos", "davis", "sttn-layout", "videos"])
-def test_every_source_has_its_terms_and_what_to_cite(made, source):
+def test_every_source_has_a_licence_and_a_citation(made, source):
     described = json.loads(describe(made, source))
     assert described["conformsTo"] == "http://mlcommons.org/croissant/1.1"
     assert "terms of" in described["license"]
@@ -84,7 +84,7 @@ def test_every_source_has_its_terms_and_what_to_cite(made, source):
     assert "58 frames of 4 videos" in described["description"]
 
 
-def test_files_are_described_by_where_they_are_below_the_data_set(made):
+def test_files_are_described_by_relative_paths(made):
     payload = manifest.load(str(made)).payload
     described = json.loads(describe(made))["distribution"]
     assert {one["contentUrl"]: one["sha256"] for one in described} == {
@@ -93,7 +93,7 @@ def test_files_are_described_by_where_they_are_below_the_data_set(made):
     assert {one["contentSize"] for one in described} == {f"{f.size} B" for f in payload.values()}
 
 
-def test_the_same_bytes_wherever_it_is(made, tmp_path):
+def test_the_description_does_not_depend_on_the_location(made, tmp_path):
     other = tmp_path / "elsewhere" / "other" / "v9"
     handmade.make(str(other), version="v9")
     assert describe(other) == describe(made)

@@ -1,4 +1,4 @@
-"""An error keeps its class on its way between processes."""
+"""Errors keep their class between processes."""
 
 import importlib
 import pkgutil
@@ -24,7 +24,7 @@ def every_class():
     )
 
 
-def test_every_class_of_ours_comes_back_as_itself_with_its_words():
+def test_every_project_error_round_trips_with_its_message():
     found = every_class()
     assert {UserError, Refused, TransientError, DiskFull} < set(found)
     assert len(found) > 12
@@ -34,24 +34,24 @@ def test_every_class_of_ours_comes_back_as_itself_with_its_words():
         assert str(back) == "what was asked: \u00fc \udcff\nand more"
 
 
-def test_a_class_that_is_not_known_where_it_arrives_becomes_the_nearest():
+def test_an_unknown_error_class_becomes_its_nearest_base():
     class Local(TransientError):  # noqa: N818
-        """Of another process."""
+        """A class known only in another process."""
 
-    told = errors.encode(Local("away")).replace("Local", "Elsewhere")
-    assert type(errors.decode(told)) is TransientError
+    encoded = errors.encode(Local("away")).replace("Local", "Elsewhere")
+    assert type(errors.decode(encoded)) is TransientError
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), OSError(5, "Input/output error"), MemoryError()])
-def test_what_is_not_ours_keeps_its_kind_and_its_traceback(error):
+def test_a_foreign_error_keeps_its_type_and_traceback(error):
     def deep():
         raise error
 
     try:
         deep()
     except Exception as raised:
-        told = errors.encode(raised)
-    back = errors.decode(told)
+        encoded = errors.encode(raised)
+    back = errors.decode(encoded)
     assert isinstance(back, errors.Unexpected)
     assert str(back).startswith(f"{type(error).__name__}: ")
     assert "\n" not in str(back)

@@ -1,6 +1,6 @@
-"""File systems that lack something: gcsfuse, s3fs, SMB, exFAT, FUSE of any kind.
+"""File systems that lack some calls: gcsfuse, s3fs, SMB, exFAT, FUSE of any kind.
 
-What they lack is refused to whole processes by `refusing.c`; the real file system does the rest.
+`refusing.c` refuses the lacking calls to whole processes; the real file system does the rest.
 """
 
 import errno
@@ -46,7 +46,7 @@ def shim(tmp_path_factory):
 
 @pytest.fixture
 def process(shim, tmp_path):
-    """Start Python where calls are refused."""
+    """Start Python with refused system calls."""
 
     def start(refused, *arguments, number=errno.EOPNOTSUPP):
         environment = {
@@ -74,7 +74,7 @@ def process(shim, tmp_path):
         one.communicate()
 
 
-def told(running, code=0):
+def output_of(running, code=0):
     out, err = running.communicate(timeout=120)
     assert running.returncode == code, err
     return out if code == 0 else err
@@ -99,10 +99,10 @@ print(lake.list_files(sys.argv[2]), lake.list_partial_files(sys.argv[2]))
         *(("hard links", number) for number in (errno.EPERM, errno.ENOSYS, errno.EMLINK)),
     ],
 )
-def test_a_file_is_made_once_whatever_the_file_system_lacks(process, tmp_path, lacking, number):
+def test_a_file_is_created_once_on_any_limited_file_system(process, tmp_path, lacking, number):
     path = tmp_path / "lake" / "manifest.json"
     running = process(LACKING[lacking], "-c", TWICE, path, path.parent, number=number)
-    assert told(running) == "there already\n['manifest.json', 'manifest.json.other'] []\n"
+    assert output_of(running) == "there already\n['manifest.json', 'manifest.json.other'] []\n"
     assert path.read_bytes() == b"first" * 1000
     assert not path.is_symlink()
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.other"]
@@ -131,14 +131,14 @@ print(json.dumps([won, sorted(seen)]))
 
 
 @pytest.mark.parametrize("lacking", LACKING)
-def test_of_several_writers_one_wins_and_nobody_sees_half_a_file(process, tmp_path, lacking):
+def test_one_of_several_writers_wins_and_no_partial_file_is_seen(process, tmp_path, lacking):
     folder = tmp_path / "race"
     running = [process(LACKING[lacking], "-c", RACE, folder, name) for name in "abcd"]
     assert [one.stdout.readline() for one in running] == ["ready\n"] * 4
     for one in running:
         one.stdin.write("go\n")
         one.stdin.flush()
-    results = [json.loads(told(one)) for one in running]
+    results = [json.loads(output_of(one)) for one in running]
     won = sorted(number for numbers, _ in results for number in numbers)
     assert won == list(range(60))
     assert all(seen == results[0][1] for _, seen in results)
@@ -148,10 +148,10 @@ def test_of_several_writers_one_wins_and_nobody_sees_half_a_file(process, tmp_pa
 COMMAND = "from data_pipeline.run import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
-def test_a_file_system_that_knows_no_way_is_told_in_one_line(process, tmp_path):
+def test_a_file_system_without_any_exclusive_create_is_one_line(process, tmp_path):
     videos = write_videos(tmp_path / "videos", (12,))
     shard = ["shard", "--input", videos[0], "--output", tmp_path / "out", "--workers", "1"]
-    said = told(process(NEITHER, "-c", COMMAND, *shard), 2)
+    said = output_of(process(NEITHER, "-c", COMMAND, *shard), 2)
     assert "Traceback" not in said
     assert (
         "has no hard links, no renames that do not replace and no symbolic" in said.splitlines()[-1]
@@ -160,16 +160,16 @@ def test_a_file_system_that_knows_no_way_is_told_in_one_line(process, tmp_path):
     assert [one for one in (tmp_path / "out").rglob("*") if one.is_file() or one.is_symlink()] == []
 
 
-def test_a_data_set_is_built_checked_and_listed_where_much_is_lacking(process, tmp_path):
+def test_a_data_set_is_built_verified_and_listed_on_a_limited_file_system(process, tmp_path):
     (video,) = write_videos(tmp_path / "videos", (12,))
     lacking = LACKING["hard links, such renames, flushing of folders, locks, times"]
     out = tmp_path / "lake" / "tiny" / "v1"
     size = ["--width", "96", "--height", "96", "--static", "1", "--moving", "1"]
     shard = ["shard", "--input", video, "--output", out, "--workers", "1", *size]
-    told(process(lacking, "-c", COMMAND, *shard))
-    assert "already" in told(process(lacking, "-c", COMMAND, *shard))
-    told(process(lacking, "-c", COMMAND, "verify", out))
-    listed = told(process(lacking, "-c", COMMAND, "list", tmp_path / "lake", "--json"))
+    output_of(process(lacking, "-c", COMMAND, *shard))
+    assert "already" in output_of(process(lacking, "-c", COMMAND, *shard))
+    output_of(process(lacking, "-c", COMMAND, "verify", out))
+    listed = output_of(process(lacking, "-c", COMMAND, "list", tmp_path / "lake", "--json"))
     (one,) = json.loads(listed.splitlines()[-1])["data_sets"]
     assert one["state"] == "ready"
     assert not [path for path in out.rglob("*") if path.is_symlink() or path.suffix == ".part"]
@@ -192,13 +192,13 @@ def test_a_lease_has_one_holder_at_a_time(process, tmp_path, lacking):
     first, *others = (process(LACKING[lacking], "-c", HOLDING, tmp_path / "x") for _ in range(3))
     lines = sorted([first.stdout.readline(), *(one.stdout.readline() for one in others)])
     assert lines == ["by another\n", "by another\n", "held\n"]
-    assert all(told(one) == "" for one in (first, *others))
+    assert all(output_of(one) == "" for one in (first, *others))
     after = process(LACKING[lacking], "-c", HOLDING, tmp_path / "x")
     assert after.communicate("\n", timeout=60)[0] == "held\n"
     assert [one for one in (tmp_path / "x").iterdir() if one.is_symlink()] == []
 
 
-def test_a_checkpoint_is_written_and_read_where_much_is_lacking(process, tmp_path):
+def test_a_checkpoint_is_written_and_read_on_a_limited_file_system(process, tmp_path):
     code = """
 import sys, torch
 from training.checkpoints import checkpoint
@@ -209,7 +209,9 @@ tensors = {"a": torch.zeros(3)}
 found.load(tensors)
 print(found.clips, passed_over, tensors["a"].tolist())
 """
-    said = told(process("link symlink renameat2 fsync-folder utime", "-c", code, tmp_path / "run"))
+    said = output_of(
+        process("link symlink renameat2 fsync-folder utime", "-c", code, tmp_path / "run")
+    )
     assert said == "8 [] [1.0, 1.0, 1.0]\n"
 
 
@@ -221,7 +223,7 @@ def only_symbolic_links(monkeypatch):
     monkeypatch.setattr(exclusive, "_by_rename", never)
 
 
-def test_who_is_killed_between_the_two_steps_has_made_the_file(tmp_path, monkeypatch):
+def test_a_process_killed_between_the_two_steps_has_created_the_file(tmp_path, monkeypatch):
     only_symbolic_links(monkeypatch)
     path = tmp_path / "manifest.json"
     with monkeypatch.context() as patch:
@@ -231,7 +233,9 @@ def test_who_is_killed_between_the_two_steps_has_made_the_file(tmp_path, monkeyp
     assert path.is_symlink()
     assert lake.read_bytes(str(path)) == b"first"
     assert lake.list_files(str(tmp_path)) == ["manifest.json"]
-    assert lake.list_partial_files(str(tmp_path)) == []  # nobody may tidy up what a name leads to
+    assert (
+        lake.list_partial_files(str(tmp_path)) == []
+    )  # the target of a name must not be removed as a leftover
     with pytest.raises(FileExistsError):
         lake.create_bytes(str(path), b"second")
     lake.write_bytes(str(path), b"other")
@@ -245,7 +249,7 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
-def test_a_half_that_is_tidied_away_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_partial_file_removed_before_its_link_leaves_nothing(tmp_path, monkeypatch):
     only_symbolic_links(monkeypatch)
     link = Path.symlink_to
 
@@ -259,7 +263,7 @@ def test_a_half_that_is_tidied_away_before_it_has_its_name(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_a_link_to_nowhere_is_told(tmp_path):
+def test_a_dangling_link_as_name_is_reported(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a is a broken link: delete it"):
         lake.create_bytes(str(tmp_path / "a"), b"x")
@@ -276,17 +280,19 @@ print("kept")
 """
 
 
-def test_a_cache_without_times_keeps_and_without_locks_says_so(process, tmp_path):
+def test_a_cache_works_without_utime_and_reports_missing_locks(process, tmp_path):
     source, cache = tmp_path / "shard.tar", tmp_path / "cache"
     source.write_bytes(b"shard" * 1000)
-    assert told(process("utime", "-c", CACHED, source, cache, number=errno.EPERM)) == "kept\n"
-    said = told(process("flock", "-c", CACHED, source, tmp_path / "other", number=errno.ENOLCK), 1)
+    assert output_of(process("utime", "-c", CACHED, source, cache, number=errno.EPERM)) == "kept\n"
+    said = output_of(
+        process("flock", "-c", CACHED, source, tmp_path / "other", number=errno.ENOLCK), 1
+    )
     assert f"the cache {tmp_path / 'other'} cannot be written (No locks available)" in said
     assert "set STTN_CACHE to a folder that can" in said
 
 
-def test_who_follows_a_link_that_is_overtaken_looks_again(tmp_path):
-    """What other machines, and FUSE's memory of names, show for a moment."""
+def test_a_read_through_a_stale_link_is_retried(tmp_path):
+    """Other machines, and FUSE's cache of names, may show a stale link for a moment."""
     path, whole = tmp_path / "in" / "a", tmp_path / "whole"
     path.parent.mkdir()
     asks = {
@@ -298,7 +304,9 @@ def test_who_follows_a_link_that_is_overtaken_looks_again(tmp_path):
     for name, (ask, found) in asks.items():
         whole.write_bytes(b"whole")
         path.unlink(missing_ok=True)
-        path.symlink_to(".a.0a1b2c3d.part")  # its end has moved already, and this is not seen yet
+        path.symlink_to(
+            ".a.0a1b2c3d.part"
+        )  # its target has moved, and the new name is not visible yet
         later = threading.Timer(0.2, whole.replace, (path,))
         later.start()
         assert ask(str(path)) == found, name

@@ -1,7 +1,7 @@
 """Digests that belong to one lock file and one kind of machine.
 
-They change when the format of a data set changes, or a library that shapes its bytes: then they are
-written anew, knowing that every data set built before has another digest.
+They change with the format of a data set, or with a library that affects its bytes: then they
+are updated, knowing that every data set built before has another digest.
 """
 
 import importlib.metadata

@@ -26,7 +26,7 @@ def place(request, tmp_path):
     return lake.join(request.getfixturevalue("s3"), tmp_path.name)
 
 
-def test_create_only_where_there_is_nothing(place):
+def test_create_fails_where_a_file_exists(place):
     uri = lake.join(place, "v1", "manifest.json")
     assert not lake.exists(uri)
     lake.create_bytes(uri, b"first")
@@ -57,7 +57,7 @@ def test_one_of_many_creators_wins(place):
     assert lake.read_bytes(uri) == str(won[0]).encode()
 
 
-def test_files_there_and_back(place, tmp_path):
+def test_files_round_trip(place, tmp_path):
     local = tmp_path / "local.bin"
     data = bytes(range(256)) * 100
     local.write_bytes(data)
@@ -129,7 +129,7 @@ def test_entries_have_sizes_and_times(place):
     lake.write_bytes(lake.join(place, "b", "2"), b"four")
     lake.write_bytes(lake.join(place, "a"), b"")
     assert [(e.name, e.size) for e in lake.list_entries(place)] == [("a", 0), ("b/2", 4)]
-    # S3 tells whole seconds.
+    # S3 has times in whole seconds.
     assert all(before - 1 <= e.modified <= time.time() for e in lake.list_entries(place))
     assert lake.list_entries(lake.join(place, "a")) == []
     assert lake.exists(lake.join(place, "b"))
@@ -157,9 +157,9 @@ def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
         lake.write_bytes(lake.join(place, str(number)), b"x")
     pages = []
 
-    def by_threes(uri, method, **asked):
-        pages.append(asked.get("ContinuationToken"))
-        return ask(uri, method, **asked, MaxKeys=3)
+    def by_threes(uri, method, **arguments):
+        pages.append(arguments.get("ContinuationToken"))
+        return ask(uri, method, **arguments, MaxKeys=3)
 
     ask = room._request
     monkeypatch.setattr(room, "_request", by_threes)
@@ -167,7 +167,7 @@ def test_a_listing_of_many_pages(s3, tmp_path, monkeypatch):
     assert len(set(pages)) == 3
 
 
-def test_objects_that_stand_for_directories_are_not_listed(s3, tmp_path):
+def test_directory_marker_objects_are_not_listed(s3, tmp_path):
     for key in ("/", "/shards/", "/shards/a"):
         room._request(s3, "put_object", Bucket="bucket", Key=tmp_path.name + key, Body=b"")
     assert lake.list_files(lake.join(s3, tmp_path.name)) == ["shards/a"]
@@ -213,7 +213,7 @@ def test_files_of_many_pieces(place, tmp_path, monkeypatch):
     assert lake.read_bytes(uri) == data
 
 
-def test_pieces_of_two_versions_are_never_joined(s3, tmp_path, monkeypatch):
+def test_pieces_of_two_object_versions_are_never_joined(s3, tmp_path, monkeypatch):
     monkeypatch.setattr(room, "_PIECE", 10)
     uri = lake.join(s3, tmp_path.name)
     room._request_object(uri, "put_object", Body=b"a" * 25)
@@ -224,7 +224,7 @@ def test_pieces_of_two_versions_are_never_joined(s3, tmp_path, monkeypatch):
         next(pieces)
 
 
-def test_what_came_through_is_looked_at(s3, tmp_path, monkeypatch):
+def test_the_uploaded_size_is_verified(s3, tmp_path, monkeypatch):
     (tmp_path / "local").write_bytes(b"whole")
     monkeypatch.setattr(room, "_request", lambda *_, **__: {"ContentLength": 3})
     with pytest.raises(lake.TransientError, match="3 of 5 bytes arrived"):
@@ -232,7 +232,7 @@ def test_what_came_through_is_looked_at(s3, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("write", ["create_bytes", "write_bytes", "upload"])
-def test_bytes_are_on_the_disk_before_a_name_is(tmp_path, monkeypatch, write):
+def test_bytes_are_synced_before_the_name(tmp_path, monkeypatch, write):
     happened = []
 
     def noting(name, call):
@@ -249,7 +249,7 @@ def test_bytes_are_on_the_disk_before_a_name_is(tmp_path, monkeypatch, write):
     assert happened in (["fsync", "link", "fsync"], ["fsync", "replace", "fsync"])
 
 
-def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
+def test_a_link_with_a_lost_answer_counts_as_created(tmp_path, monkeypatch):
     link = os.link
 
     def twice(source, target):
@@ -264,7 +264,7 @@ def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_half_that_somebody_tidied_away(tmp_path, monkeypatch, finished):
+def test_a_partial_file_removed_by_another_process(tmp_path, monkeypatch, finished):
     path = tmp_path / "a" / "manifest.json"
 
     def tidied(part, _target):
@@ -278,7 +278,7 @@ def test_a_half_that_somebody_tidied_away(tmp_path, monkeypatch, finished):
         lake.create_bytes(str(path), b"ours")
 
 
-def test_partial_files_are_told_from_files(tmp_path):
+def test_partial_files_are_distinguished_from_files(tmp_path):
     for name in ("a/.b.json.0a1b2c3d.part", ".c.0a1b2c3d.part", "d.part", "e/.f.part", "g"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"1")
@@ -287,7 +287,7 @@ def test_partial_files_are_told_from_files(tmp_path):
     assert lake.list_partial_files("s3://anywhere/at/all") == []
 
 
-def test_only_empty_folders_go(tmp_path):
+def test_only_empty_folders_are_removed(tmp_path):
     for name in ("a/b/1", "a/2", "c/d/3"):
         lake.write_bytes(str(tmp_path / "v1" / name), b"x")
     lake.remove_files(str(tmp_path / "v1"), ["a/b/1", "c/d/3", "none"])
@@ -335,7 +335,7 @@ def scratch(tmp_path_factory, monkeypatch):
         (errno.EINVAL, UserError, NO_WAY),
     ],
 )
-def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, write, number, kind, says):
+def test_a_disk_that_refuses_writes_is_named(tmp_path, monkeypatch, write, number, kind, says):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
@@ -348,14 +348,14 @@ def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, write, number, kind, s
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_file_where_a_folder_has_to_be(tmp_path, write):
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, write):
     (tmp_path / "file").write_bytes(b"")
     for name in ("file/out", "file/deeper/out"):
         with pytest.raises(UserError, match=NO_PLACE):
             WRITES[write](tmp_path / name)
 
 
-def test_a_folder_where_a_file_has_to_be(tmp_path):
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
     with pytest.raises(UserError, match=NO_PLACE):
         lake.write_bytes(str(tmp_path), b"")
 
@@ -363,8 +363,8 @@ def test_a_folder_where_a_file_has_to_be(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"), [("size=64k", "DiskFull .*" + NO_ROOM), ("ro", "UserError .*" + NO_PLACE)]
 )
-def test_a_real_disk_that_takes_nothing(tmp_path, options, says):
-    """On a file system of its own, mounted where only the process under test sees it."""
+def test_a_real_disk_that_refuses_writes_is_named(tmp_path, options, says):
+    """On a separate file system, mounted in a namespace of the process under test."""
     code = (
         "import sys; from data_pipeline.storage import lake; to = sys.argv[1]\n"
         "try: lake.write_bytes(to + '/a/b', bytes(100_000))\n"
@@ -384,7 +384,7 @@ def test_a_real_disk_that_takes_nothing(tmp_path, options, says):
     assert re.fullmatch(says + r" \[\]\n", said.stdout)
 
 
-def test_what_cannot_be_read(tmp_path, monkeypatch):
+def test_read_errors_are_named(tmp_path, monkeypatch):
     with pytest.raises(lake.TransientError, match="does not answer properly"):
         lake.read_bytes("/proc/self/mem")  # its first page cannot be read: EIO
 
@@ -434,20 +434,20 @@ ASKS = {
 
 
 @pytest.mark.parametrize("ask", ASKS)
-def test_no_such_bucket(s3, ask):  # noqa: ARG001 (asks that server)
+def test_a_missing_bucket_is_named(s3, ask):  # noqa: ARG001 (asks that server)
     with pytest.raises(UserError, match="there is no bucket 'buckte': make it, or check the URI"):
         ASKS[ask]("s3://buckte/a")
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///a"])
-def test_no_bucket_in_a_uri(uri):
+def test_a_uri_without_a_bucket_is_refused(uri):
     for ask in (lake.absolute, *ASKS.values()):
         with pytest.raises(UserError, match=r"names no bucket: give s3://bucket/key"):
             ask(uri)
 
 
 @pytest.mark.parametrize("uri", ["s3:/bucket/a", "s3:bucket/a", "file:/a"])
-def test_a_scheme_without_its_slashes(uri):
+def test_a_scheme_without_slashes_is_refused(uri):
     with pytest.raises(UserError, match=r"is no URI: give a path or s3://bucket/key"):
         lake.absolute(uri)
 
@@ -479,7 +479,7 @@ def test_a_scheme_without_its_slashes(uri):
     ],
 )
 @pytest.mark.parametrize("ask", ["exists", "create_bytes"])
-def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, variables, kind, says):
+def test_wrong_s3_settings_are_named(elsewhere, tmp_path, monkeypatch, ask, variables, kind, says):
     monkeypatch.setattr(room, "RETRY_TIMEOUT_S", 2.0)
     alone = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "none")}
     alone["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
@@ -490,14 +490,14 @@ def test_settings_that_lead_nowhere(elsewhere, tmp_path, monkeypatch, ask, varia
 
 
 def test_no_request_outlasts_its_timeout(elsewhere, monkeypatch):
-    """A server that takes connections and then neither reads nor answers."""
+    """A server that accepts connections and then neither reads nor answers."""
     monkeypatch.setattr(room, "READ_TIMEOUT_S", 0.2)
     monkeypatch.setattr(room, "RETRY_TIMEOUT_S", 2.0)
     given = []
 
-    def try_once(uri, method, asked, seconds):
+    def try_once(uri, method, arguments, seconds):
         given.append(seconds)
-        return ask_once(uri, method, asked, seconds)
+        return ask_once(uri, method, arguments, seconds)
 
     ask_once = room._try
     monkeypatch.setattr(room, "_try", try_once)
@@ -512,6 +512,6 @@ def test_no_request_outlasts_its_timeout(elsewhere, monkeypatch):
         assert given == [pytest.approx(0.3, abs=0.1)]
 
 
-def test_a_place_where_nobody_can_make_a_folder():
+def test_a_place_where_no_folder_can_be_created_is_named():
     with pytest.raises(UserError, match="/proc/nothing/there cannot be written"):
         lake.write_bytes("/proc/nothing/there", b"x")

@@ -65,7 +65,7 @@ def process(code, *arguments):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """This process counts as one of another host from now on."""
+    """This process counts as one on another host from now on."""
 
     def move():
         here = room._this_process()
@@ -74,7 +74,7 @@ def elsewhere(monkeypatch):
     return move
 
 
-def test_one_after_the_other(place):
+def test_a_released_lease_can_be_taken_again(place):
     tokens = []
     for _ in range(3):
         with lease(place, what="data set", seconds=LONG) as held:
@@ -85,14 +85,14 @@ def test_one_after_the_other(place):
     assert lake.list_files(place) == ["000000000006.json"]
 
 
-def test_an_exception_lets_go(place):
+def test_an_exception_releases_the_lease(place):
     with pytest.raises(KeyError), lease(place, what="data set", seconds=LONG):
         raise KeyError
     with lease(place, what="data set", seconds=LONG):
         pass
 
 
-def test_held_here(place):
+def test_a_lease_held_in_this_process_is_refused(place):
     with lease(place, what="data set /x/y", seconds=LONG):
         since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by its clock"
         says = rf"data set /x/y is held by process {os.getpid()} on \S+, {since}: wait"
@@ -102,7 +102,7 @@ def test_held_here(place):
         pass
 
 
-def test_held_elsewhere_as_long_as_it_is_renewed(on_disk, elsewhere):
+def test_a_lease_held_on_another_host_is_refused_while_renewed(on_disk, elsewhere):
     with lease(on_disk, what="data set", seconds=1.5) as held:
         elsewhere()
         for _ in range(2):
@@ -114,7 +114,7 @@ def test_held_elsewhere_as_long_as_it_is_renewed(on_disk, elsewhere):
         assert len(lake.list_files(on_disk)) <= 3
 
 
-def test_who_waits_gets_it_when_it_is_let_go(on_disk, elsewhere):
+def test_a_waiting_process_gets_a_released_lease(on_disk, elsewhere):
     first = ExitStack()
     first.enter_context(lease(on_disk, what="data set", seconds=LONG))
     elsewhere()
@@ -134,21 +134,21 @@ def test_who_waits_gets_it_when_it_is_let_go(on_disk, elsewhere):
             held.check()
 
 
-def test_who_was_killed_here_is_followed_at_once(place):
+def test_a_lease_of_a_killed_local_process_is_taken_at_once(place):
     code = "with lease(place, what='x', seconds=600): say('held'); time.sleep(600)"
     with process(code, place) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(Held, match=f"process {holder.pid} "), lease(place, what="x"):
             pass
         os.kill(holder.pid, signal.SIGKILL)
-        # Nobody has asked yet how it ended: it is a zombie.
+        # Not waited for yet: it is a zombie.
         while room._alive(room._highest(place)[1].process):
             time.sleep(0.01)
         with lease(place, what="x", seconds=LONG) as held:
             assert held.token == 2
 
 
-def test_who_was_killed_elsewhere_is_followed_after_the_time_of_the_lease(on_disk):
+def test_a_lease_of_a_killed_remote_process_is_taken_after_its_expiry(on_disk):
     code = """
 away('far')
 with lease(place, what='x', seconds=1) as held:
@@ -158,20 +158,20 @@ with lease(place, what='x', seconds=1) as held:
     with process(code, on_disk) as holder:
         before = int(holder.stdout.readline())
         holder.wait()
-        begun = time.monotonic()
+        start = time.monotonic()
         with lease(on_disk, what="x", seconds=1.0) as held:
             assert held.token > before
-            assert time.monotonic() - begun >= 1.0
+            assert time.monotonic() - start >= 1.0
 
 
-def test_a_number_used_again_is_another_process(on_disk):
+def test_a_reused_pid_is_another_process(on_disk):
     with lease(on_disk, what="x", seconds=LONG):
         here = room._this_process()
         assert room._alive(here)
         assert not room._alive(replace(here, started=here.started - 1))
 
 
-def test_a_paused_holder_finds_out(on_disk):
+def test_a_paused_holder_notices_that_it_lost_the_lease(on_disk):
     code = """
 away('far')
 with lease(place, what='x', seconds=1.5) as held:
@@ -194,8 +194,8 @@ with lease(place, what='x', seconds=1.5) as held:
         assert holder.returncode == 0
 
 
-def test_a_higher_number_ends_it(place):
-    """The old holder's next number is free again: only a look tells."""
+def test_a_higher_number_ends_the_lease(place):
+    """The old holder's next number is free again: only listing the entries shows the loss."""
     with lease(place, what="x", seconds=LONG) as held:
         _, entry = room._highest(place)
         room._create(place, 7, replace(entry, owner="another", host="far"))
@@ -205,8 +205,8 @@ def test_a_higher_number_ends_it(place):
     assert room._highest(place)[1].owner == "another"
 
 
-def test_a_slow_taker_gives_way(place, monkeypatch):
-    """Between its look and its create another took a number, went on, and deleted it."""
+def test_a_slow_taker_yields_to_a_later_holder(place, monkeypatch):
+    """Between its listing and its create another process took a number, renewed, and deleted it."""
     with lease(place, what="x", seconds=LONG):
         pass
     look = room._free_number
@@ -223,7 +223,7 @@ def test_a_slow_taker_gives_way(place, monkeypatch):
         pass
 
 
-def test_a_store_that_is_ill_for_a_while(on_disk, monkeypatch):
+def test_a_lease_survives_a_short_outage(on_disk, monkeypatch):
     create, ill = lake.create_bytes, []
 
     def sometimes(uri, data):
@@ -240,7 +240,7 @@ def test_a_store_that_is_ill_for_a_while(on_disk, monkeypatch):
         held.check()
 
 
-def test_a_store_that_stays_ill(on_disk, monkeypatch):
+def test_a_lease_is_lost_in_a_long_outage(on_disk, monkeypatch):
     def never(*_):
         raise lake.TransientError("not now")
 
@@ -248,7 +248,7 @@ def test_a_store_that_stays_ill(on_disk, monkeypatch):
         held.check()
         monkeypatch.setattr(lake, "create_bytes", never)
         time.sleep(0.8)
-        # Nobody took it; but somebody might have by now.
+        # It was not taken; but it might have been by now.
         with pytest.raises(LeaseLost, match=r"it was not renewed for 0\.6 s"):
             held.check()
         monkeypatch.undo()
@@ -297,7 +297,7 @@ with lease(place, what='x', seconds=600) as held:
     assert room._highest(str(tmp_path))[1].released
 
 
-def test_a_folder_of_something_else(place):
+def test_an_unknown_lease_entry_is_refused_and_other_files_are_ignored(place):
     lake.write_bytes(lake.join(place, "notes.txt"), b"")
     with lease(place, what="x", seconds=LONG):
         pass
@@ -318,10 +318,10 @@ sys.stdin.readline()
 while turns < 2:
     try:
         with lease(place, what="x", seconds=4) as held:
-            begun = room._now()
+            start = room._now()
             time.sleep(0.02)
             held.check()
-            say(json.dumps([held.token, begun, room._now()]))
+            say(json.dumps([held.token, start, room._now()]))
             turns += 1
     except Held:
         time.sleep(0.2)
@@ -342,7 +342,7 @@ while turns < 2:
         assert before[0] < after[0], "a token did not grow"
 
 
-def test_who_works_for_the_holder_knows_when_it_is_not_the_holder_any_more(place):
+def test_a_worker_with_a_claim_notices_that_the_lease_was_lost(place):
     with lease(place, what="run 'demo'", seconds=LONG) as held:
         claim = held.claim()
         claim.check()

@@ -36,7 +36,7 @@ def full(tmp_path):
     return root
 
 
-def test_every_data_set_and_nothing_else(full):
+def test_list_shows_data_sets_only(full):
     found = {f"{one.name}/{one.version}": one for one in list_data_sets(str(full))}
     states = {name: one.state for name, one in found.items()}
     assert states == {
@@ -74,7 +74,7 @@ def test_the_table_lines_up(full, capsys):
     assert [one["state"] for one in value["data_sets"]].count("ready") == 2
 
 
-def test_a_data_set_lists_itself_and_a_place_without_any_says_so(full, capsys):
+def test_list_of_a_single_data_set_and_of_an_empty_place(full, capsys):
     (one,) = list_data_sets(f"{full}/curated/tiny/v1")
     assert (one.name, one.version, one.state) == ("tiny", "v1", "ready")
     assert run.main(["list", str(full / "raw")]) == 0

@@ -38,7 +38,7 @@ def corner(mask):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """The figures of `mask_statistics.json` of our own draws: [draws, values of a draw] each."""
+    """Statistics of `mask_statistics.json` for our own draws: [draws, values of a draw] each."""
     found = {name: [] for name in (*NAMES, "border", "components", "grid", "step_zero")}
     for seed in range(DRAWS):
         # Half the draws move, as in the official generator.
@@ -84,8 +84,8 @@ def standard_error(values):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_means_and_spreads_are_the_official_ones(drawn, name):
-    """Within 3 standard errors; steps of one draw hang together, so draws are what is counted."""
+def test_means_and_standard_deviations_match_the_official_ones(drawn, name):
+    """Within 3 standard errors; steps of one draw are correlated, so draws are the samples."""
     values, official = drawn[name].mean(axis=1), OFFICIAL[name]
     assert abs(values.mean() - official["mean"]) < 3 * standard_error(values)
     # The error of a standard deviation, by the error of the mean square deviation.
@@ -94,7 +94,7 @@ def test_means_and_spreads_are_the_official_ones(drawn, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_quantiles_are_the_official_ones(drawn, name):
+def test_quantiles_match_the_official_ones(drawn, name):
     """The share of our values up to each official quantile is right within 3 standard errors."""
     for percent in QUANTILES:
         quantile = OFFICIAL[name][f"p{percent}"]
@@ -107,7 +107,7 @@ def test_quantiles_are_the_official_ones(drawn, name):
     assert (drawn[name].min(axis=1) < OFFICIAL[name]["min"]).sum() < 10
 
 
-def test_shares_are_the_official_ones(drawn):
+def test_shares_match_the_official_ones(drawn):
     def close(values, share):
         return abs(values.mean() - share) < 3 * standard_error(values.mean(axis=1))
 
@@ -117,7 +117,7 @@ def test_shares_are_the_official_ones(drawn):
     assert drawn["components"].max() <= 4
 
 
-def test_holes_are_where_the_official_ones_are(drawn):
+def test_hole_positions_match_the_official_ones(drawn):
     official = np.ravel(OFFICIAL["hole_frequency_grid_6x9"])
     errors = (drawn["grid"].mean(axis=0) - official) / standard_error(drawn["grid"])
     # The largest of 54: 4 standard errors are what 3 are for one. As a whole they are errors of 1.
@@ -125,7 +125,7 @@ def test_holes_are_where_the_official_ones_are(drawn):
     assert np.sqrt((errors**2).mean()) < 1.5
 
 
-def test_a_shape_is_what_matplotlib_draws():
+def test_a_shape_equals_that_of_matplotlib():
     wrong, total, boxes = 0, 0, []
     for seed in range(60):
         random = np.random.default_rng(seed)
@@ -169,7 +169,7 @@ def official_drawing(curve, height, width):
 
 @pytest.mark.parametrize("kind", [STATIC, MOVING])
 @pytest.mark.parametrize(("height", "width"), [(240, 432), (96, 192), (17, 16)])
-def test_shape_values_and_repeatable(kind, height, width):
+def test_masks_have_shape_and_values_and_are_deterministic(kind, height, width):
     for seed in range(20):
         sequence = mask_sequence(kind, seed, 7, height, width)
         assert sequence.shape == (7, height, width)
@@ -181,8 +181,8 @@ def test_shape_values_and_repeatable(kind, height, width):
 
 
 @pytest.mark.parametrize("kind", [STATIC, MOVING])
-def test_the_masks_of_a_seed_stay_what_they_are(kind):
-    # Data sets name their generator: other masks need another name.
+def test_the_masks_of_a_seed_are_pinned(kind):
+    # Data sets store the name of their generator: changed masks need another name.
     assert free_form.GENERATOR == "free-form-2"
     sequence = mask_sequence(kind, 11, 50, 240, 432)
     expected = {STATIC: (77, 244), MOVING: (123, 317)}[kind]
@@ -196,7 +196,7 @@ def test_a_shape_that_vanishes_is_drawn_again(seed, size):
     assert mask_sequence(STATIC, seed, 1, size, size).any()
 
 
-def test_stationary_stands_still_and_moving_moves():
+def test_stationary_masks_are_static_and_moving_masks_move():
     for seed in range(30):
         still = mask_sequence(STATIC, seed, 20, 240, 432)
         assert (still == still[0]).all()
@@ -207,7 +207,7 @@ def test_stationary_stands_still_and_moving_moves():
         assert len({int(mask.sum()) for mask in [*moving, still[0]]}) == 1
 
 
-def test_steps_grow_with_the_frame():
+def test_steps_scale_with_the_frame():
     small, large = (
         [
             np.hypot(*np.diff([corner(m) for m in mask_sequence(MOVING, s, 20, h, w)], axis=0).T)
@@ -219,14 +219,14 @@ def test_steps_grow_with_the_frame():
 
 
 @pytest.mark.parametrize("kind", [STATIC, MOVING])
-def test_a_longer_sequence_begins_as_the_shorter_one(kind):
+def test_a_longer_sequence_starts_with_the_shorter_one(kind):
     # Across the blocks in which random words are drawn.
     longer = mask_sequence(kind, 3, 150, 96, 192)
     for frames in (1, 10, 32, 33, 64):
         assert np.array_equal(longer[:frames], mask_sequence(kind, 3, frames, 96, 192))
 
 
-def test_a_long_video_needs_no_more_memory():
+def test_memory_does_not_grow_with_the_number_of_frames():
     def peak(frames):
         tracemalloc.start()
         for _ in mask_frames(MOVING, 1, frames, 96, 192):
@@ -239,7 +239,7 @@ def test_a_long_video_needs_no_more_memory():
     assert peak(3000) < 1.2 * peak(50)
 
 
-def test_object_masks_are_not_made_here():
+def test_object_masks_are_refused_by_the_free_form_generator():
     with pytest.raises(AssertionError, match="object masks are not free-form"):
         mask_sequence(OBJECT, 0, 1, 96, 192)
 

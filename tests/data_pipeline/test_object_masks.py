@@ -46,7 +46,7 @@ ON_THE_WAY = [(10 + round(0.8 * time), 20 + 2 * time) for time in range(31)]
 
 @given(st.randoms(use_true_random=False), st.integers(0, 99), st.integers(0, 250))
 @settings(max_examples=30)
-def test_donors_depend_on_the_set_alone_and_are_never_the_video(random, seed, video):
+def test_donors_do_not_depend_on_order_or_duplicates_and_exclude_the_video(random, seed, video):
     shuffled = random.sample(VIDEOS, len(VIDEOS))
     chosen = donors(f"video-{video}", shuffled, seed)
     assert chosen == donors(f"video-{video}", [*VIDEOS, *VIDEOS[:5]], seed)
@@ -66,19 +66,19 @@ def test_there_may_be_fewer_donors_than_requested():
     assert {len(ring.donors(video, seed)) for video in VIDEOS for seed in range(20)} == {3}
 
 
-def test_seeds_and_videos_choose_differently():
+def test_different_seeds_and_videos_choose_different_donors():
     ring = Ring.of(VIDEOS, 0)
     assert len({ring.donors("video-7", seed) for seed in range(100)}) > 50
     assert len({ring.donors(video, 0) for video in VIDEOS}) > 50
     # Other neighbours under another seed of the ring, not only another place.
     followers = {Ring.of(VIDEOS, seed).donors("x", 0, 200).index("video-7") for seed in range(9)}
     assert len(followers) > 3
-    # Nobody is everybody's donor.
+    # No video is a donor of all others.
     firsts = Counter(ring.donors(video, seed)[0] for video in VIDEOS for seed in range(10))
     assert max(firsts.values()) < 0.06 * firsts.total()
 
 
-def test_one_video_more_or_less_changes_few_choices():
+def test_adding_or_removing_a_video_changes_few_donors():
     before, after = Ring.of(VIDEOS, 0), Ring.of([v for v in VIDEOS if v != "video-50"], 0)
     others = [f"other-{i}" for i in range(500)]
     changed = [v for v in others if before.donors(v, 0) != after.donors(v, 0)]
@@ -105,7 +105,7 @@ def test_the_object_moves_in_a_straight_line_between_annotations():
     assert (min(starts), max(starts)) == (0, 11)
 
 
-def test_a_short_track_is_played_forwards_and_backwards():
+def test_a_short_track_is_played_back_and_forth():
     starts = set()
     for seed in range(60):
         times = [ON_THE_WAY.index(corner(mask)) for mask in made(WALK[:3], seed, 45)]
@@ -119,7 +119,7 @@ def test_a_short_track_is_played_forwards_and_backwards():
     assert len(starts) > 12
 
 
-def test_a_track_just_long_enough_is_not_turned():
+def test_a_track_just_long_enough_is_not_reversed():
     for seed in range(10):
         times = [ON_THE_WAY.index(corner(mask)) for mask in made(WALK, seed, 31)]
         assert times in (list(range(31)), list(range(30, -1, -1)))
@@ -133,7 +133,7 @@ def test_frame_numbers_need_not_be_even():
     assert corners in (forwards, forwards[::-1])
 
 
-def test_the_nearer_shape_is_the_one_that_moves():
+def test_the_nearest_annotated_shape_is_moved():
     grown = [(0, box(30, 60)), (10, box(20, 45, tall=40, wide=60))]  # both around (40, 75)
     masks = made(grown, 1, 11)
     areas = masks.sum(axis=(1, 2)).tolist()
@@ -154,7 +154,7 @@ def test_an_object_is_cut_at_the_border_and_never_wraps():
         assert np.ptp(columns) < 80
 
 
-def test_one_annotated_frame_stands_still():
+def test_a_single_annotated_frame_gives_a_static_mask():
     masks = made([(15, box(10, 20))], 3, 8)
     assert (masks == box(10, 20)).all()
 
@@ -181,7 +181,7 @@ def test_any_usable_object_may_be_chosen():
         box(10, 20, label=0),
     ],
 )
-def test_objects_too_small_too_large_or_to_be_ignored(unusable):
+def test_objects_too_small_too_large_or_ignored_are_unusable(unusable):
     with pytest.raises(NoObject, match=r"2 annotated frames .* 0\.5% to 50% of one: try another"):
         object_mask_frames([(0, unusable), (5, unusable)], 0, 4, 96, 192)
     usable = np.where(unusable, unusable, box(60, 100))
@@ -195,7 +195,7 @@ def test_a_donor_without_annotations_has_no_object():
         object_mask_frames([], 0, 4, 96, 192)
 
 
-def test_only_the_longest_stay_of_an_object_is_used():
+def test_only_the_longest_continuous_track_of_an_object_is_used():
     gone = np.zeros((96, 192), dtype=np.uint8)
     stays = [box(5, 10), gone, box(40, 60), box(40, 70), box(40, 80), gone, box(70, 150)]
     annotations = [(5 * i, labels) for i, labels in enumerate(stays)]
@@ -207,7 +207,7 @@ def test_only_the_longest_stay_of_an_object_is_used():
 
 def test_memory_does_not_grow_with_the_video_nor_hold_the_maps():
     class Loaded:
-        """Label maps of 200 annotated frames that are made when they are asked for."""
+        """Label maps of 200 annotated frames that are made when they are read."""
 
         def __len__(self):
             return 200
@@ -227,8 +227,8 @@ def test_memory_does_not_grow_with_the_video_nor_hold_the_maps():
 
 
 @pytest.mark.parametrize(("video", "better"), [("bmx-trees", 0.09), ("tennis", 0.06)])
-def test_real_objects_between_annotations(video, better):
-    """Nearer to the annotation of every frame than holding the last of every fifth is."""
+def test_interpolated_real_objects_are_better_than_held_ones(video, better):
+    """Closer to the annotation of every frame than holding the last of every fifth."""
 
     def maps(folder):
         paths = sorted((shared_data() / folder / video).glob("*.png"))

@@ -1,4 +1,4 @@
-"""stdout and stderr that are closed, full, or without a letter: no traceback, right exit code."""
+"""stdout and stderr closed, full, or unable to encode: no traceback, right exit code."""
 
 import contextlib
 import json
@@ -35,14 +35,14 @@ def run(command, *, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environmen
 
 
 def body(lines):
-    """A command of its own: what is in `lines` is what it does."""
+    """A command that runs `lines`."""
     inner = "\n".join(f"    {line}" for line in lines.splitlines())
     return "-c", f"{SAYS}def body(_argv):\n{inner}\n    return 0\nsys.exit(run_command(body, []))"
 
 
 @contextlib.contextmanager
-def nobody_reads():
-    """The writing end of a pipe that nobody reads any more."""
+def broken_pipe():
+    """The writing end of a pipe whose reader has closed."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -52,8 +52,8 @@ def nobody_reads():
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_reader_that_has_gone_ends_a_command_as_any_other(command):
-    with nobody_reads() as pipe:
+def test_a_closed_stdout_ends_a_command_like_sigpipe(command):
+    with broken_pipe() as pipe:
         code, _, err = run(command, stdout=pipe)
     assert (code, err) == (141, "")
 
@@ -67,7 +67,7 @@ def test_a_full_stdout_is_a_failure_in_one_line(command):
     assert err == "error: stdout cannot be written (No space left on device)\n"
 
 
-def test_work_that_prints_nothing_meanwhile_is_done_to_its_end(tmp_path):
+def test_work_without_output_completes_with_a_closed_stdout(tmp_path):
     done = tmp_path / "done"
     lines = (
         "import pathlib, threading\n"
@@ -77,14 +77,14 @@ def test_work_that_prints_nothing_meanwhile_is_done_to_its_end(tmp_path):
         f"pathlib.Path({str(done)!r}).touch()\n"
         "say('the last line')"
     )
-    with nobody_reads() as pipe:
+    with broken_pipe() as pipe:
         code, _, err = run(body(lines), stdout=pipe)
     assert (code, err) == (141, "")
     assert done.exists()
 
 
-def test_what_a_command_ends_with_otherwise_stays_its_exit_code():
-    with nobody_reads() as pipe:
+def test_other_exit_codes_are_kept_with_closed_or_full_output():
+    with broken_pipe() as pipe:
         assert run(NAMES_A_LETTER, stdout=pipe)[0] == 2
         assert run(NAMES_A_LETTER, stderr=pipe)[0] == 2
         assert run(body("raise Refused('no')"), stdout=pipe)[0] == 1
@@ -96,9 +96,9 @@ SHOWN = "with progress('shard', 3, 'videos') as bar:\n    bar.advance(2, '\\u00f
 
 
 @pytest.mark.parametrize("terminal", ["", "1"], ids=["lines", "bar"])
-def test_stderr_tells_of_the_work_and_never_ends_it(terminal):
+def test_a_closed_or_full_stderr_does_not_end_the_work(terminal):
     environment = {"FORCE_COLOR": terminal} if terminal else {}
-    with nobody_reads() as pipe, FULL.open("w") as full:
+    with broken_pipe() as pipe, FULL.open("w") as full:
         for stderr in (pipe, full):
             code, out, _ = run(body(SHOWN), stderr=stderr, **environment)
             assert (code, out) == (0, b"made\n")
@@ -115,15 +115,15 @@ def test_stderr_tells_of_the_work_and_never_ends_it(terminal):
     ],
     ids=["ascii", "latin-1", "C", "C without UTF-8", "as here"],
 )
-def test_letters_that_cannot_be_written_are_escaped(environment):
+def test_unencodable_characters_are_escaped(environment):
     name = (
         "\u00fc \u4e2d \udcff"  # the last is how Python has a byte of a file name that is no text
     )
     code, out, err = run(body(f"say({name!a})\nprint_json({{'a': {name!a}}})"), **environment)
     assert (code, err) == (0, "")
-    said, told = out.splitlines()
+    said, printed = out.splitlines()
     assert said.endswith(b"\\udcff")
-    assert json.loads(told) == {"a": name}
+    assert json.loads(printed) == {"a": name}
     code, _, err = run(NAMES_A_LETTER, **environment)
     assert code == 2
     assert err.startswith("error: ")

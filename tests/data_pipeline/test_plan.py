@@ -31,7 +31,7 @@ def test_every_video_in_one_shard_of_its_split(lengths, seed):
         assert size <= 10**6 or len(shard.videos) == 1
 
 
-def test_shards_are_filled_up_to_their_size():
+def test_shards_are_filled_up_to_their_target_size():
     # About 425 KB a video of 100 frames: two fit in a megabyte.
     shards = plan([video(f"v{i}") for i in range(6)])
     assert [len(shard.videos) for shard in shards] == [2, 2, 2]

@@ -17,18 +17,18 @@ def test_plain_lines_without_a_terminal(capsys, monkeypatch):
     assert lines[0].endswith(", ETA 0 s, 1.5 MB")
 
 
-def test_says_little_when_it_is_quick(capsys):
+def test_quick_work_prints_little_progress(capsys):
     with progress("look", 100, "videos") as shown:
         for _ in range(100):
             shown.advance()
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_work_of_an_earlier_run_does_not_count_as_speed(capsys):
+def test_work_of_an_earlier_run_does_not_count_for_speed(capsys):
     with progress("train", 1000, "clips", start=900) as shown:
         shown.at(900)
     assert "train: 900/1000 clips, 0.0 clips/s" in capsys.readouterr().err
 
 
-def test_times_as_people_say_them():
+def test_durations_are_human_readable():
     assert [module._time(s) for s in (4, 185, 7390)] == ["4 s", "3:05 min", "2:03:10 h"]

@@ -29,7 +29,7 @@ from data_pipeline.storage import lake
 from tests.tiny import HEIGHT, WIDTH
 
 
-def test_reader_gives_what_the_tar_holds(built):
+def test_the_reader_returns_the_contents_of_the_tar(built):
     data = DataSet.open(built.uri)
     assert (data.width, data.height, data.digest) == (WIDTH, HEIGHT, built.digest)
     (video,) = data.videos("test")
@@ -93,7 +93,7 @@ def test_a_corrupt_mask_is_named(own, flip_byte):
         data.read_masks(video, 1, [3])
 
 
-def test_places_without_a_data_set(tmp_path):
+def test_places_without_a_data_set_are_refused(tmp_path):
     with pytest.raises(UserError, match="no data set at"):
         DataSet.open(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"has no manifest\.json"):
@@ -117,7 +117,7 @@ def test_frames_in_any_order_and_number(built):
             data.read_frames(video, outside)
 
 
-def test_frames_that_follow_each_other_are_read_at_once_but_not_too_many(built, monkeypatch):
+def test_consecutive_frames_are_read_in_bounded_ranges(built, monkeypatch):
     data = DataSet.open(built.uri)
     (video,) = data.videos("test")
     plain, sizes = lake.read_range, []
@@ -173,7 +173,7 @@ def many(tmp_path):
     return DataSet.open(str(tmp_path)), places
 
 
-def test_tables_are_read_as_they_were_written(many):
+def test_tables_round_trip(many):
     data, places = many
     assert data.splits == ("test", "train")
     videos = [video for split in data.splits for video in data.videos(split)]
@@ -196,7 +196,7 @@ def test_tables_are_read_as_they_were_written(many):
     assert (part.start, part.size, part.crc32) == (100 + 10 + 20 + 30, 40, 4)
 
 
-def test_a_table_that_is_another_is_refused(own):
+def test_a_replaced_table_is_refused(own):
     (Path(own.uri) / "index/train-00000.parquet").write_bytes(b"something else")
     data = DataSet.open(own.uri)
     with pytest.raises(CorruptData, match=r"index/train-00000\.parquet is not the file"):
@@ -229,7 +229,7 @@ def test_a_damaged_copy_is_fetched_again(cached, flip_byte):
     assert DataSet.open(data.uri, data.files.cache).videos("test") == (video,)
 
 
-def test_a_damaged_store_is_said_whatever_is_cached(cached, flip_byte):
+def test_a_damaged_store_is_reported_although_cached(cached, flip_byte):
     data, copies = cached
     (video,) = data.videos("test")
     whole = data.read_frames(video, range(40))

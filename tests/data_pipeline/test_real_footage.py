@@ -1,4 +1,4 @@
-"""`shard` on what people have: odd colour tags, portrait film, coloured labels."""
+"""`shard` on real footage: odd colour tags, portrait film, coloured labels."""
 
 import io
 import json
@@ -73,7 +73,7 @@ def meant(matrix, primaries=2):
     return np.clip(np.stack(rgb, axis=-1) * 255, 0, 255)
 
 
-def test_a_tag_of_colours_never_ends_the_job(tmp_path, capsys):
+def test_unknown_colour_tags_do_not_end_the_job(tmp_path, capsys):
     films = {f"m{m}": (m, 2) for m in (1, 2, 8, 9, 10, 11, *UNREADABLE)}
     films |= {f"m{m}p{p}": (m, p) for m in (12, 13) for p in (1, 2, 9)}
     (tmp_path / "in").mkdir()
@@ -94,7 +94,7 @@ def test_a_tag_of_colours_never_ends_the_job(tmp_path, capsys):
         frame = first_frame(tmp_path / "v1", name)
         found = np.stack([frame[32, 12 + 24 * number] for number in range(4)])
         assert np.abs(found - meant(matrix, primaries)).max() < 4, name
-    # Another opinion, where ffmpeg has one: told the tag that stands for it.
+    # ffmpeg as a reference, where it knows an equivalent tag.
     for name, same in (("m10", "bt2020nc"), ("m12p9", "bt2020nc"), ("m13p1", "bt709")):
         player = shown(tmp_path / "in" / f"{name}.mp4", f"setparams=colorspace={same}")[0]
         frame = first_frame(tmp_path / "v1", name)
@@ -122,7 +122,7 @@ def square(frame):
 def test_portrait_film(tmp_path, capsys, fit, size):
     bars(tmp_path / "portrait.mp4", 80, 160)
     flags = ("--input", tmp_path / "portrait.mp4", "--width", 160, "--height", 80)
-    given = () if fit == "crop" else ("--fit", fit)  # crop is what is done without a word
+    given = () if fit == "crop" else ("--fit", fit)  # crop is the default
     lines, _ = shard(capsys, tmp_path / "v1", *flags, *given)
     done = {"crop": "cropped", "letterbox": "letterboxed", "stretch": "stretched"}[fit]
     assert (
@@ -142,7 +142,7 @@ def test_portrait_film(tmp_path, capsys, fit, size):
     assert "exists with other content (fit: requested" in line
 
 
-def test_shapes_that_match_give_one_data_set_whatever_is_chosen(tmp_path, capsys):
+def test_matching_shapes_give_the_same_data_set_for_any_fit(tmp_path, capsys):
     write_video(tmp_path / "in" / "a.mp4", frames=5, width=96, height=64)
     bars(
         tmp_path / "in" / "anamorphic.mp4", 72, 64, Fraction(4, 3)
@@ -158,8 +158,8 @@ def test_shapes_that_match_give_one_data_set_whatever_is_chosen(tmp_path, capsys
     assert square(first_frame(tmp_path / "v0", "anamorphic")) == pytest.approx((32, 32), abs=2)
 
 
-def test_labels_follow_their_frames_and_published_data_is_stretched(tmp_path, capsys):
-    """An object is where it is in the frame, whatever became of the shape of both."""
+def test_labels_follow_the_fit_of_their_frames(tmp_path, capsys):
+    """An object stays at its place in the frame for any fit."""
     masks = {}
     for fit in ("crop", None):
         root = tmp_path / str(fit)
@@ -183,7 +183,7 @@ def test_labels_follow_their_frames_and_published_data_is_stretched(tmp_path, ca
     assert np.ptp(wide, axis=0).tolist() == [9, 39]
 
 
-def test_annotations_that_are_no_labels_are_named(tmp_path, capsys):
+def test_invalid_annotations_are_named(tmp_path, capsys):
     root = write_youtube_vos(
         tmp_path / "in", {"a": range(5), "b": range(5)}, annotated={"a": range(5), "b": range(5)}
     )
@@ -202,7 +202,7 @@ def test_annotations_that_are_no_labels_are_named(tmp_path, capsys):
     assert "object" not in rows["b"]["mask_kinds"]
 
 
-def test_numbers_that_are_missing_are_told(tmp_path, capsys):
+def test_missing_frame_numbers_are_reported(tmp_path, capsys):
     write_frames(tmp_path / "in/train/JPEGImages/a", [n for n in range(1, 13) if n != 7])
     write_frames(tmp_path / "in/train/JPEGImages/b", range(0, 50, 5))
     flags = ("--source", "youtube-vos", "--input", tmp_path / "in", "--width", 48, "--height", 32)

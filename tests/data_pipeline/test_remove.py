@@ -1,4 +1,4 @@
-"""`remove`: what may go, what may not, and that an interruption loses nothing but time."""
+"""`remove`: what it may delete, what it may not, and that an interrupted one can be completed."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def config(uri, **fields):
     return RemoveConfig(uri=str(uri), **{"tracking_uri": "", "no_registry": True, **fields})
 
 
-def nobody(_uri, _digest):
+def no_references(_uri, _digest):
     return ()
 
 
@@ -68,35 +68,35 @@ def files_below(root):
 
 
 def age(root, days, clock=0.0):
-    """Make every file below look that old."""
+    """Make every file below look this many days old."""
     then = (clock or time.time()) - days * DAY
     for path in Path(root).rglob("*"):
         if path.is_file():
             os.utime(path, (then, then))
 
 
-def test_it_is_gone_and_nothing_else_is(own, tmp_path):
+def test_remove_deletes_the_data_set_only(own, tmp_path):
     keep = tmp_path / "lake" / "tiny" / "v2"
     handmade.make(str(keep), seed=1, version="v2")
     before = files_below(keep)
     (Path(own) / "thesis.tex").write_text("years of work")
     (Path(own) / "shards" / "photo.tar").write_text("of somebody else")
     size = sum(file.size for file in manifest.load(own).payload.values())
-    removed = remove_data_set(config(own), nobody)
+    removed = remove_data_set(config(own), no_references)
     assert files_below(own) == ["shards/photo.tar", "thesis.tex"]
     assert files_below(keep) == before
     assert removed.files == 8
     assert removed.bytes > size
 
 
-def test_an_empty_folder_is_not_left(own):
-    remove_data_set(config(own), nobody)
+def test_remove_leaves_no_empty_folder(own):
+    remove_data_set(config(own), no_references)
     assert not Path(own).exists()
     with pytest.raises(UserError, match="no data set at"):
-        remove_data_set(config(own), nobody)
+        remove_data_set(config(own), no_references)
 
 
-def test_the_manifest_goes_first_and_the_same_command_finishes(own, monkeypatch):
+def test_the_manifest_is_removed_first_and_an_interrupted_remove_is_completed(own, monkeypatch):
     gone, honest = [], lake.remove
 
     def killed_after(count):
@@ -113,7 +113,7 @@ def test_the_manifest_goes_first_and_the_same_command_finishes(own, monkeypatch)
     for count in range(1, 40):
         monkeypatch.setattr(lake, "remove", killed_after(count))
         with contextlib.suppress(KeyboardInterrupt):
-            remove_data_set(config(own), nobody)
+            remove_data_set(config(own), no_references)
         assert not manifest.exists(own)
         if not Path(own).exists():
             break
@@ -137,7 +137,7 @@ run.main(["remove", sys.argv[1], "--no-registry"])
 """
 
 
-def test_after_a_kill_the_same_command_finishes(own):
+def test_a_killed_remove_is_completed_by_the_same_command(own):
     total = len(files_below(own))
     command = [sys.executable, "-c", KILLED, own]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
@@ -148,7 +148,7 @@ def test_after_a_kill_the_same_command_finishes(own):
     assert not Path(own).exists()
 
 
-def test_a_dry_run_only_says(own, capsys):
+def test_a_dry_run_removes_nothing(own, capsys):
     before = files_below(own)
     assert run.main(["remove", own, "--no-registry", "--dry-run", "--json"]) == 0
     out = capsys.readouterr().out.splitlines()
@@ -158,7 +158,7 @@ def test_a_dry_run_only_says(own, capsys):
     assert files_below(own) == before
 
 
-def test_somebody_must_say_which_registry(own, capsys, monkeypatch):
+def test_remove_requires_a_registry_or_no_registry(own, capsys, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert run.main(["remove", own]) == 2
     assert "--no-registry" in capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_many_runs_are_all_found(registry, monkeypatch):
     assert all(any(run_id in line for line in found) for run_id in ids)
 
 
-def test_a_registry_that_does_not_answer_keeps_it(own, monkeypatch):
+def test_an_unreachable_registry_prevents_removal(own, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Refused, match="removed, because references are not known: MLflow"):
         remove_data_set(
@@ -209,37 +209,37 @@ def test_a_registry_that_does_not_answer_keeps_it(own, monkeypatch):
     assert manifest.exists(own)
 
 
-def test_a_data_set_made_after_it_keeps_it(own, tmp_path):
+def test_a_data_set_with_a_child_is_not_removed(own, tmp_path):
     parents = {own: manifest.load(own).digest}
     child = str(tmp_path / "lake" / "small" / "v1")
     handmade.make(child, seed=1, parents=parents)
     with pytest.raises(Refused, match=f"is used by data set {child}: nothing was removed"):
-        remove_data_set(config(own), nobody)
+        remove_data_set(config(own), no_references)
     assert manifest.exists(own)
     far = str(tmp_path / "elsewhere" / "small" / "v1")
     Path(child).rename(tmp_path / "moved")
     handmade.make(far, seed=1, parents=parents)
     with pytest.raises(Refused, match="elsewhere"):
-        remove_data_set(config(own, lake=str(tmp_path / "elsewhere")), nobody)
-    remove_data_set(config(own), nobody)
+        remove_data_set(config(own, lake=str(tmp_path / "elsewhere")), no_references)
+    remove_data_set(config(own), no_references)
 
 
 def test_an_unfinished_build_is_not_removed_by_its_name(own):
     (Path(own) / manifest.MANIFEST).unlink()
     before = files_below(own)
     with pytest.raises(UserError, match="is an unfinished build"):
-        remove_data_set(config(own), nobody)
+        remove_data_set(config(own), no_references)
     assert files_below(own) == before
 
 
-def test_somebody_at_work_there_is_left_alone(own):
+def test_a_data_set_in_use_is_not_removed(own):
     with lease(lake.join(own, manifest.LEASE), what="the test"):
         with pytest.raises(Refused):
-            remove_data_set(config(own), nobody)
+            remove_data_set(config(own), no_references)
         assert manifest.exists(own)
 
 
-def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
+def test_only_abandoned_files_are_removed(own, tmp_path):
     root = tmp_path / "lake"
     for name in ("old", "new", "mixed"):
         uri = root / name / "v1"
@@ -264,11 +264,11 @@ def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
     age(cache, 10)
     os.utime(cache / ("b" * 64))
     kept = {name: files_below(root / name) for name in ("new", "mixed")}
-    asked = config(root, older_than=7.0, cache=str(cache))
+    settings = config(root, older_than=7.0, cache=str(cache))
     before = files_below(tmp_path)
     would = remove_abandoned(config(root, older_than=7.0, cache=str(cache), dry_run=True))
     assert files_below(tmp_path) == before
-    removed = remove_abandoned(asked)
+    removed = remove_abandoned(settings)
     assert removed == would
     assert sorted(line.split(" /")[0] for line in removed.removed) == [
         "cached file",
@@ -281,18 +281,18 @@ def test_abandoned_things_go_and_all_others_stay(own, tmp_path):
     assert sorted(files_below(own)) == sorted([*manifest.load(own).payload, manifest.MANIFEST])
     assert (root / ".paper.part").exists()
     assert sorted(path.name for path in cache.iterdir()) == ["b" * 64, "notes.txt"]
-    assert remove_abandoned(asked).removed == ()
-    # Somebody begins again on what looks abandoned, in the same moment.
+    assert remove_abandoned(settings).removed == ()
+    # Another process resumes a build that looks abandoned, at the same moment.
     age(root / "mixed", 10)
     with lease(str(root / "mixed/v1/_lease"), what="the test"):
         age(root / "mixed", 10)
-        assert remove_abandoned(asked).removed == ()
+        assert remove_abandoned(settings).removed == ()
     assert files_below(root / "mixed/v1/shards")
 
 
 @pytest.mark.parametrize("store", ["disk", "s3"])
-def test_what_is_old_is_told_by_the_clock_of_the_store(store, tmp_path, s3, monkeypatch):
-    """A machine that is years ahead deletes nothing that somebody has just written."""
+def test_age_is_measured_by_the_clock_of_the_store(store, tmp_path, s3, monkeypatch):
+    """A machine whose clock is years ahead deletes no file that was just written."""
     root = str(tmp_path / "lake") if store == "disk" else lake.join(s3, tmp_path.name)
     for name in ("shards/train-00000-aaaaaaaa.tar", "_staging/note.json"):
         lake.write_bytes(lake.join(root, "new/v1", name), b"{}")
@@ -303,12 +303,12 @@ def test_what_is_old_is_told_by_the_clock_of_the_store(store, tmp_path, s3, monk
     assert run.main(["remove", root, "--older-than", "30"]) == 0
     assert lake.list_files(root) == there
     monkeypatch.setattr(time, "time", lambda: clock() - year_s)
-    time.sleep(1.1 if store == "s3" else 0)  # S3 tells whole seconds
+    time.sleep(1.1 if store == "s3" else 0)  # S3 has times in whole seconds
     assert run.main(["remove", root, "--older-than", "0"]) == 0
     assert lake.list_files(root) == []
 
 
-def test_wrong_words(own, tmp_path, capsys):
+def test_wrong_flags_of_remove_are_refused(own, tmp_path, capsys):
     assert run.main(["remove", own, "--older-than", "-1"]) == 2
     assert "--older-than is -1.0: give 0" in capsys.readouterr().err
     assert run.main(["remove", own, "--cache", "/x"]) == 2
@@ -339,7 +339,7 @@ def test_on_s3(s3):
     child = lake.join(s3, "removed", "small", "v1")
     handmade.make(child, seed=1, parents={uri: made.digest})
     with pytest.raises(Refused, match="is used by data set s3://"):
-        remove_data_set(config(uri), nobody)
-    remove_data_set(config(child), nobody)
-    remove_data_set(config(uri), nobody)
+        remove_data_set(config(uri), no_references)
+    remove_data_set(config(child), no_references)
+    remove_data_set(config(uri), no_references)
     assert lake.list_files(lake.join(s3, "removed")) == ["tiny/v1/thesis.tex"]

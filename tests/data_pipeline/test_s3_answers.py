@@ -1,6 +1,6 @@
-"""What answers at AWS_ENDPOINT_URL is not always S3, or says no for another reason than it seems.
+"""Servers at AWS_ENDPOINT_URL that are not S3, and refusals of S3 with unclear reasons.
 
-Each case is a server on loopback that answers every request alike, asked through commands.
+Each case is a server on loopback with one fixed answer, requested by commands.
 """
 
 import re
@@ -25,13 +25,13 @@ XHTML = "<html><body>Welcome</body></html>"
 
 
 def no(status, code, message="words", more="", **headers):
-    """An answer of S3 that says no."""
+    """An error response of S3."""
     body = f"<Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>"
     return status, {"Content-Type": "application/xml", **headers}, body
 
 
 def at(**later):
-    """A clock that is ahead by so much, when it is looked at."""
+    """A clock that is ahead by this much."""
     return lambda: format_datetime(datetime.now(UTC) + timedelta(**later), usegmt=True)
 
 
@@ -71,8 +71,8 @@ def answering(answer):
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
-    """Ask S3 with these variables; a mistake does not cost the time of all retries."""
+def ask_with(monkeypatch, tmp_path):
+    """Use S3 with these variables; a failure does not take the time of all retries."""
     monkeypatch.setattr(s3, "UNKNOWN_ENDPOINT_TIMEOUT_S", 0.6)
     monkeypatch.setattr(s3, "_known", set())
     alone = {
@@ -87,12 +87,12 @@ def asked(monkeypatch, tmp_path):
         for name, value in {**alone, **variables}.items():
             monkeypatch.setenv(name, value)
         s3.client().clear_instance_cache()
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             return ask()
         finally:
             # Far from the time of all retries, however busy the machine.
-            assert time.monotonic() - begun < s3.RETRY_TIMEOUT_S / 2
+            assert time.monotonic() - start < s3.RETRY_TIMEOUT_S / 2
             s3.client().clear_instance_cache()
 
     return ask
@@ -138,7 +138,7 @@ SAYS_NO = {
         r"cannot do what is needed \(NotImplemented.*conditional writes \(If-None-Match\)",
     ),
 }
-# Commands, and the function that what is written goes through.
+# Commands, and the function behind every write.
 ASKS = {
     "show": lambda: run.main(["show", "s3://bucket/v1"]),
     "list": lambda: run.main(["list", "s3://bucket"]),
@@ -148,7 +148,7 @@ ASKS = {
 
 
 def refused_with(capsys, ask, words):
-    """What one of `ASKS` says, in one line, where the user is mistaken."""
+    """Check the one-line user error of one of `ASKS`."""
     if ask != "create":
         assert ASKS[ask]() == 2
         (said,) = capsys.readouterr().err.splitlines()
@@ -161,40 +161,40 @@ def refused_with(capsys, ask, words):
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_a_server_that_is_no_s3(asked, capsys, case):
+def test_a_server_that_is_not_s3_is_named(ask_with, capsys, case):
     answer, words = FOREIGN[case]
     with answering(answer) as url:
-        asked(lambda: refused_with(capsys, "show", words), AWS_ENDPOINT_URL=url)
+        ask_with(lambda: refused_with(capsys, "show", words), AWS_ENDPOINT_URL=url)
 
 
 @pytest.mark.parametrize("ask", ["list", "verify", "create"])
 @pytest.mark.parametrize("case", ["a page that is XML", "nothing there, JSON", "nothing there"])
-def test_a_server_that_is_no_s3_is_not_empty_and_takes_nothing(asked, capsys, case, ask):
+def test_a_server_that_is_not_s3_is_refused_by_list_verify_and_create(ask_with, capsys, case, ask):
     answer, words = FOREIGN[case]
     with answering(answer) as url:
-        asked(lambda: refused_with(capsys, ask, words), AWS_ENDPOINT_URL=url)
+        ask_with(lambda: refused_with(capsys, ask, words), AWS_ENDPOINT_URL=url)
 
 
 @pytest.mark.parametrize("case", ["a page for everything", "a redirection to log in"])
-def test_what_may_pass_is_waited_for_briefly_where_nothing_ever_answered_as_s3(asked, case):
+def test_an_endpoint_that_never_answered_as_s3_is_retried_briefly(ask_with, case):
     def create():
         words = "not as S3 does: check AWS_ENDPOINT_URL"
         with pytest.raises(lake.TransientError, match=words):
             ASKS["create"]()
 
     with answering(FOREIGN[case][0]) as url:
-        asked(create, AWS_ENDPOINT_URL=url)
+        ask_with(create, AWS_ENDPOINT_URL=url)
 
 
 @pytest.mark.parametrize("ask", ["show", "create"])
 @pytest.mark.parametrize("case", SAYS_NO)
-def test_why_s3_says_no(asked, capsys, case, ask):
+def test_refusals_of_s3_are_explained(ask_with, capsys, case, ask):
     answer, words = SAYS_NO[case]
     with answering(lambda *_: answer) as url:
-        asked(lambda: refused_with(capsys, ask, words), AWS_ENDPOINT_URL=url)
+        ask_with(lambda: refused_with(capsys, ask, words), AWS_ENDPOINT_URL=url)
 
 
-def test_the_right_that_lacks_is_named(asked):
+def test_the_missing_permission_is_named(ask_with):
     def each():
         for ask, right in (
             (lake.exists, "s3:GetObject"),
@@ -207,7 +207,7 @@ def test_the_right_that_lacks_is_named(asked):
                 ask("s3://bucket/a")
 
     with answering(lambda *_: no(403, "AccessDenied")) as url:
-        asked(each, AWS_ENDPOINT_URL=url)
+        ask_with(each, AWS_ENDPOINT_URL=url)
 
 
 @pytest.mark.parametrize(
@@ -223,17 +223,17 @@ def test_the_right_that_lacks_is_named(asked):
         ({"AWS_CA_BUNDLE": "/nowhere"}, "No such file"),
     ],
 )
-def test_settings_that_cannot_be_are_not_tried_again(asked, capsys, variables, words):
+def test_invalid_s3_settings_are_not_retried(ask_with, capsys, variables, words):
     with answering(lambda *_: (200, HTML, PAGE)) as url:
         given = {"AWS_ENDPOINT_URL": url, **variables}
-        asked(lambda: refused_with(capsys, "show", words), **given)
+        ask_with(lambda: refused_with(capsys, "show", words), **given)
 
 
-def test_https_to_a_port_of_http(asked, capsys):
+def test_https_to_an_http_port_is_named(ask_with, capsys):
     with answering(lambda *_: (200, HTML, PAGE)) as url:
         words = "no safe connection to S3 .*: check http or https in AWS_ENDPOINT_URL"
         secure = url.replace("http:", "https:")
-        asked(lambda: refused_with(capsys, "show", words), AWS_ENDPOINT_URL=secure)
+        ask_with(lambda: refused_with(capsys, "show", words), AWS_ENDPOINT_URL=secure)
 
 
 @pytest.mark.parametrize(
@@ -243,18 +243,18 @@ def test_https_to_a_port_of_http(asked, capsys):
         ("http://127.0.0.1:9", "Cannot connect to host 127.0.0.1:9 .*: check AWS_ENDPOINT_URL"),
     ],
 )
-def test_nobody_there(asked, capsys, url, words):
+def test_an_unreachable_endpoint_is_named(ask_with, capsys, url, words):
     def show():
         assert ASKS["show"]() == 1
         (said,) = capsys.readouterr().err.splitlines()
         assert re.search(words, said), said
 
-    asked(show, AWS_ENDPOINT_URL=url)
+    ask_with(show, AWS_ENDPOINT_URL=url)
 
 
 @pytest.mark.parametrize("known", [set(), {"http://127.0.0.1:9"}])
-def test_a_store_that_has_answered_before_is_waited_for(asked, monkeypatch, known):
-    """What was right and is away now is an outage."""
+def test_a_store_that_answered_before_is_waited_for(ask_with, monkeypatch, known):
+    """An endpoint that worked and is unreachable now is an outage."""
     waited = [0.0]
     clock = SimpleNamespace(
         monotonic=lambda: waited[0], sleep=lambda seconds: waited.append(waited.pop() + seconds)
@@ -266,7 +266,7 @@ def test_a_store_that_has_answered_before_is_waited_for(asked, monkeypatch, know
         with pytest.raises(lake.TransientError):
             ASKS["create"]()
 
-    asked(show, AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    ask_with(show, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     if known:
         assert s3.RETRY_TIMEOUT_S / 2 < waited[0] < s3.RETRY_TIMEOUT_S
     else:

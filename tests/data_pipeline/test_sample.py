@@ -8,7 +8,7 @@ from data_pipeline.format import sample
 
 
 @given(st.integers(1, 70), st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
-def test_masks_come_back_chunk_by_chunk(frames, height, width, variants):
+def test_masks_round_trip_by_chunk(frames, height, width, variants):
     rng = np.random.default_rng(frames)
     masks = rng.integers(0, 2, size=(variants, frames, height, width), dtype=np.uint8)
     packed = sample.encode_masks(masks)
@@ -27,7 +27,7 @@ def test_masks_come_back_chunk_by_chunk(frames, height, width, variants):
     assert sample.chunk_of(frames - 1)[0] == len(packed.sizes[0]) - 1
 
 
-def test_the_whole_mask_member_is_one_zstd_file():
+def test_the_mask_member_is_a_valid_zstd_file():
     masks = np.random.default_rng(0).integers(0, 2, size=(2, 40, 6, 7), dtype=np.uint8)
     packed = sample.encode_masks(masks)
     # Like `zstd -d`: frame after frame until the end.
@@ -37,7 +37,7 @@ def test_the_whole_mask_member_is_one_zstd_file():
     assert bits == wanted.tobytes()
 
 
-def test_frames_come_back_nearly():
+def test_frames_round_trip_within_jpeg_error():
     y, x = np.mgrid[:48, :64]
     frame = np.stack([4 * x, 4 * y, 255 - 4 * x], axis=-1).clip(0, 255).astype(np.uint8)
     data = sample.encode_frame(frame)

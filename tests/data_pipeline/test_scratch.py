@@ -1,4 +1,4 @@
-"""Scratch folders are gone with their process, however it ended."""
+"""Scratch folders are removed with their process, even a killed one."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ def test_a_process_leaves_nothing(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_command(temporary):
+def test_leftovers_of_a_killed_process_are_removed_by_the_next_command(temporary):
     other = temporary / "sttn-journal-0"
     other.mkdir()
     dead, left = holding()
@@ -85,7 +85,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_command(temporary):
     assert list(temporary.iterdir()) == [other]
 
 
-def test_a_link_of_that_name_leads_nowhere(temporary, tmp_path_factory):
+def test_a_symbolic_link_with_a_scratch_name_is_not_followed(temporary, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "file").touch()
     (temporary / "sttn-scratch-x").symlink_to(elsewhere)
@@ -93,7 +93,7 @@ def test_a_link_of_that_name_leads_nowhere(temporary, tmp_path_factory):
     assert (elsewhere / "file").exists()
 
 
-def test_folders_are_made_while_others_sweep():
+def test_scratch_folders_are_safe_from_concurrent_cleanup():
     broken = []
 
     def work():

@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_data_set(made, here):
     assert shown.sheet == str(here / "tiny-v1.png")
 
 
-def test_share_of_holes_is_that_of_the_masks(made):
+def test_hole_share_equals_that_of_the_masks(made):
     shown = show(ShowConfig(uri=made, sheet="none"))
     data = open_in_place(made)
     for variant, kind in enumerate(handmade.KINDS):
@@ -81,7 +81,7 @@ def test_share_of_holes_is_that_of_the_masks(made):
         assert 0 < np.mean(shares) < 0.5
 
 
-def test_words_for_people_and_json_for_programs(made, here, capsys):
+def test_output_as_text_and_as_json(made, here, capsys):
     assert run.main(["show", made, "--json"]) == 0
     out = capsys.readouterr().out
     *_, last = out.splitlines()
@@ -130,7 +130,7 @@ def test_the_sheet_has_a_row_a_video_with_its_frames(made, here):
             assert not (away & ~hole).any(), (video.id, at)
 
 
-def test_every_variant_has_its_colour_and_its_name():
+def test_every_variant_has_a_colour_and_a_name():
     frame = np.zeros((1, 60, 80, 3), np.uint8)
     masks = np.zeros((3, 1, 60, 80), np.uint8)
     for at in range(3):
@@ -159,7 +159,7 @@ def test_bins_have_round_edges_and_hold_everything(values, edges, counts):
     assert (found.edges, found.counts) == (edges, counts)
 
 
-def test_spread_takes_first_and_last():
+def test_spread_includes_first_and_last():
     assert evenly_spaced(3, 8) == (0, 1, 2)
     assert evenly_spaced(100, 4) == (0, 33, 66, 99)
     assert evenly_spaced(0, 4) == ()
@@ -173,7 +173,7 @@ def test_a_data_set_without_videos_is_shown_too(tmp_path):
     assert "left out" in text(shown)
 
 
-def test_a_damaged_frame_says_so(tmp_path, flip_byte, here):
+def test_a_damaged_frame_is_reported(tmp_path, flip_byte, here):
     uri = str(tmp_path / "tiny" / "v1")
     handmade.make(uri)
     (shard,) = Path(uri).glob("shards/test-*.tar")
@@ -183,7 +183,7 @@ def test_a_damaged_frame_says_so(tmp_path, flip_byte, here):
     assert not (here / "tiny-v1.png").exists()
 
 
-def test_a_place_that_cannot_be_written_and_no_data_set(made, tmp_path, capsys):
+def test_an_unwritable_sheet_and_a_missing_data_set_are_refused(made, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert run.main(["show", made, "--sheet", str(tmp_path / "file" / "s.png")]) == 2
     assert "cannot be written" in capsys.readouterr().err
@@ -192,8 +192,8 @@ def test_a_place_that_cannot_be_written_and_no_data_set(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("sheet", ["{made}/catalogue.png", "{link}/x.png", "{film}"])
-def test_a_sheet_destroys_nothing(made, tmp_path, capsys, sheet):
-    """Neither a file of the data set, however it is named, nor anything that is no picture."""
+def test_a_sheet_never_overwrites_other_files(made, tmp_path, capsys, sheet):
+    """Neither a file of the data set, under any path, nor a file that is no picture."""
     film, link = tmp_path / "film.mp4", tmp_path / "link"
     film.write_bytes(b"film")
     link.symlink_to(made)

@@ -1,4 +1,4 @@
-"""Commands end by Ctrl-C, SIGTERM and a closed terminal with one line and the codes of a shell."""
+"""Ctrl-C, SIGTERM and SIGHUP end commands with one line and the exit codes of a shell."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def start(*argv, code=SLEEPS, **more):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_a_request_to_end_unwinds_and_is_one_line(number):
+def test_a_signal_unwinds_and_prints_one_line(number):
     process = start("0")
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
@@ -50,9 +50,9 @@ def test_a_request_to_end_unwinds_and_is_one_line(number):
     assert err == f"interrupted by {number.name}; run the same command to resume\n"
 
 
-def test_one_request_may_come_twice_and_another_one_ends_the_tidying():
+def test_a_repeated_signal_is_ignored_and_another_ends_the_cleanup():
     process = start("30")
-    process.send_signal(signal.SIGHUP)  # of the kernel, and of the shell
+    process.send_signal(signal.SIGHUP)  # from the kernel, and from the shell
     process.send_signal(signal.SIGHUP)
     assert process.stdout.readline() == "tidied\n"
     time.sleep(1.1)
@@ -61,7 +61,7 @@ def test_one_request_may_come_twice_and_another_one_ends_the_tidying():
     assert process.returncode == CODES[signal.SIGHUP]  # why it ends
 
 
-def test_what_nohup_ignores_stays_ignored():
+def test_sighup_ignored_by_nohup_stays_ignored():
     process = start("0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
@@ -71,7 +71,7 @@ def test_what_nohup_ignores_stays_ignored():
     assert process.returncode == CODES[signal.SIGTERM]
 
 
-def test_a_library_that_takes_signals_does_not_keep_them():
+def test_signal_handlers_are_restored_after_a_library_replaces_them():
     takes = SLEEPS.replace(
         "    try:",
         "    import signal\n"
@@ -88,7 +88,7 @@ def test_a_library_that_takes_signals_does_not_keep_them():
     assert process.returncode == CODES[signal.SIGTERM]
 
 
-def test_a_command_that_has_its_own_line_keeps_the_code_of_the_signal():
+def test_a_command_with_its_own_message_keeps_the_signal_exit_code():
     own = SLEEPS.replace(
         "    finally:", "    except KeyboardInterrupt:\n        return 130\n    finally:"
     )

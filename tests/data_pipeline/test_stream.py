@@ -26,7 +26,7 @@ IDS = ("video-0", "video-1", "video-2")
 
 @pytest.fixture
 def alone(monkeypatch):
-    """One rank, whatever the environment says."""
+    """One rank, independent of the environment."""
     for name in ("RANK", "WORLD_SIZE", "WORKER", "NUM_WORKERS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -38,7 +38,7 @@ def shards(uri):
     return sorted(str(path) for path in Path(uri).glob("shards/*.tar"))
 
 
-def test_videos_as_the_reader_has_them(built):
+def test_streamed_videos_equal_those_of_the_reader(built):
     data = DataSet.open(built.uri)
     videos = {video.id: video for split in data.splits for video in data.videos(split)}
     samples = {one["__key__"]: one for one in stream(built.uri)}
@@ -61,7 +61,7 @@ def test_one_split_and_jpegs(built):
         stream(built.uri, "tst")
 
 
-def test_the_pipeline_goes_on_as_any_of_webdataset(built):
+def test_the_stream_composes_with_webdataset_pipelines(built):
     pipeline = stream(built.uri, decode=False).shuffle(10).map(lambda one: len(one["frames"]))
     assert sorted(pipeline) == [9, 12, 40]
     assert sorted(pipeline) == [9, 12, 40]  # and again
@@ -85,7 +85,7 @@ def test_ranks_and_workers_share_the_shards(built, monkeypatch):
     assert sorted(one["__key__"] for one in workers) == list(IDS)
 
 
-def test_an_open_data_set_travels_to_other_processes(built, tmp_path):
+def test_an_open_data_set_can_be_pickled(built, tmp_path):
     data = DataSet.open(built.uri, NodeCache(tmp_path / "cache", 10**8))
     (video,) = data.videos("test")
     again = pickle.loads(pickle.dumps(data))
@@ -93,7 +93,7 @@ def test_an_open_data_set_travels_to_other_processes(built, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_no_video_of_a_damaged_shard_is_given(own, damage, flip_byte):
+def test_no_video_of_a_damaged_shard_is_returned(own, damage, flip_byte):
     path = Path(shards(own.uri)[0])
     size = path.stat().st_size
     if damage == "flipped":

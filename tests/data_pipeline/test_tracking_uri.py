@@ -21,7 +21,7 @@ NAMES = st.text(
 @example(["100%", "what?", "c#d", "q?x=1#y", "%zz"])
 @example(["%", "?"])
 @example([" leading", "é ü"])
-def test_a_path_comes_back_as_it_was_and_sqlalchemy_reads_the_same(parts):
+def test_store_paths_round_trip_and_match_sqlalchemy(parts):
     path = Path("/", *parts)
     uri = store_uri.of_database(path)
     assert store_uri.database(uri) == path
@@ -31,14 +31,12 @@ def test_a_path_comes_back_as_it_was_and_sqlalchemy_reads_the_same(parts):
 
 
 @given(st.lists(NAMES, min_size=1, max_size=3))
-def test_a_relative_path_is_below_the_folder_one_is_in_whatever_that_is_called(parts):
+def test_a_relative_path_is_resolved_in_a_folder_of_any_name(parts):
     uri = store_uri.of_database(Path(*parts))
     assert store_uri.database(uri) == Path.cwd().joinpath(*parts)
 
 
-def test_the_folder_that_one_is_in_may_hold_what_means_something_else_in_a_uri(
-    tmp_path, monkeypatch
-):
+def test_the_working_directory_may_contain_uri_characters(tmp_path, monkeypatch):
     folder = tmp_path / "50% done?"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -64,7 +62,7 @@ def test_the_folder_that_one_is_in_may_hold_what_means_something_else_in_a_uri(
         ("https://:5000", "names no host"),
     ],
 )
-def test_what_is_no_place_is_refused_in_a_line(uri, said):
+def test_invalid_store_uris_are_refused_in_one_line(uri, said):
     with pytest.raises(UserError) as mistake:
         store_uri.absolute(uri)
     assert said in str(mistake.value)

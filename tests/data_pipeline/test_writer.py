@@ -18,7 +18,7 @@ LIMITS = Limits(min_frames=5, max_frames=100, max_pixels=2**20, max_frame_bytes=
 
 
 class RecordingReporter:
-    """Records what a task reports; its worker has died before over some videos."""
+    """Records the reports of a task; earlier workers died on some videos."""
 
     def __init__(self, deaths=()):
         self.deaths, self.frames, self.ended = dict(deaths), 0, {}
@@ -49,14 +49,14 @@ def task(tmp_path, ray_for_all):  # noqa: ARG001 (headers are read in its tasks)
     )
 
 
-def test_a_task_travels_whole(task):
+def test_a_task_can_be_serialised(task):
     order = task.encode()
     assert Task.decode(order.data) == task
     assert (order.shard, order.videos) == ("train-00000", 2)
     assert order == task.encode()
 
 
-def test_another_task_has_another_note(task):
+def test_different_tasks_have_different_notes(task):
     one = SourceVideo("v", "train", "zip", "/v.zip", "v.zip", 9, 100, "30/1")
     other = Task.decode(task.encode().data)
     assert other.encode().note == task.encode().note
@@ -69,7 +69,7 @@ def test_another_task_has_another_note(task):
         assert Task(**{**fields, name: value}).encode().note != task.encode().note
 
 
-def test_a_shard_and_what_it_tells(task, tmp_path):
+def test_a_written_shard_and_its_report(task, tmp_path):
     reporter = RecordingReporter()
     written = write_shard(task, str(tmp_path / "v1"), reporter)
     assert (reporter.frames, reporter.ended) == (13, {"video-0": False, "video-1": False})
@@ -82,7 +82,7 @@ def test_a_shard_and_what_it_tells(task, tmp_path):
     assert {path.partition("/")[0] for path in written.payload} == {"shards", "index"}
 
 
-def test_a_video_over_which_workers_died_is_left_out(task, tmp_path):
+def test_a_video_that_killed_workers_is_left_out(task, tmp_path):
     reporter = RecordingReporter({"video-0": MAX_WORKER_DEATHS, "video-1": MAX_WORKER_DEATHS - 1})
     written = write_shard(task, str(tmp_path / "v1"), reporter)
     assert {row.id: row.status for row in written.videos} == {"video-0": REJECTED, "video-1": OK}
@@ -90,14 +90,14 @@ def test_a_video_over_which_workers_died_is_left_out(task, tmp_path):
     assert reporter.ended["video-0"] is True
 
 
-def test_a_shard_without_a_video_has_no_file(task, tmp_path):
+def test_a_shard_without_videos_has_no_file(task, tmp_path):
     reporter = RecordingReporter(dict.fromkeys(("video-0", "video-1"), MAX_WORKER_DEATHS))
     written = write_shard(task, str(tmp_path / "v1"), reporter)
     assert (written.payload, len(written.rejected)) == ({}, 2)
     assert not (tmp_path / "v1").exists()
 
 
-def test_deaths_are_tries_that_never_ended():
+def test_deaths_are_counted_as_unfinished_tries():
     totals = _Totals()
     assert totals.begin("good") == 0
     totals.end("good", False)
@@ -111,13 +111,13 @@ def test_deaths_are_tries_that_never_ended():
     assert (counts.videos, counts.rejected) == (2, 1)
 
 
-def test_no_thread_is_left(task, tmp_path):
+def test_the_writer_leaves_no_thread(task, tmp_path):
     before = threading.active_count()
     write_shard(task, str(tmp_path / "v1"), RecordingReporter())
     assert threading.active_count() == before
 
 
-def test_tar_is_what_webdataset_writes(tmp_path):
+def test_tar_equals_that_of_webdataset(tmp_path):
     members = [("a.meta.json", b"{}"), ("a.f00000.jpg", b"x" * 512), ("a.f00001.jpg", b"y" * 700)]
     ours = tmp_path / "ours.tar"
     with ours.open("wb") as file:

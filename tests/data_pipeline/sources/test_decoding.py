@@ -1,4 +1,4 @@
-"""Video files as ffmpeg's own tools show them, and what is no video."""
+"""Video files compared with ffmpeg's own tools, and files that are no videos."""
 
 import hashlib
 import io
@@ -88,14 +88,14 @@ MOVING = [picture(number) for number in range(12)]
 # Plain files
 
 
-def test_what_a_file_says(tmp_path):
+def test_declared_properties_of_a_file(tmp_path):
     path = write_video(tmp_path / "my clip.mp4", frames=7, fps=Fraction(30000, 1001))
     video = record(path)
     assert (video.id, video.split, video.name) == ("my_clip", "train", "my clip.mp4")
     assert (video.frames, video.fps, video.bytes) == (7, "30000/1001", path.stat().st_size)
 
 
-def test_frames_come_at_the_size_asked_for(tmp_path):
+def test_frames_have_the_requested_size(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=5, height=48, width=80)
     video, seen = record(path), SourceStats()
     own = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in read(video, 80, 48)]
@@ -112,7 +112,7 @@ def test_frames_come_at_the_size_asked_for(tmp_path):
     ]
 
 
-def test_plain_files_are_decoded_as_they_always_were(tmp_path):
+def test_plain_files_decode_exactly_as_by_pyav(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=30, height=50, width=70)
     with av.open(str(path)) as container:
         reformatter = VideoReformatter()
@@ -123,7 +123,7 @@ def test_plain_files_are_decoded_as_they_always_were(tmp_path):
     assert np.array_equal(shown(path), np.stack(want))
 
 
-def test_containers_that_do_not_count_their_frames(tmp_path):
+def test_containers_without_a_frame_count(tmp_path):
     source = write_video(tmp_path / "a.mp4", frames=9)
     for name in ("b.mkv", "b.ts", "b.flv", "b.h264", "b.mov", "b.nut"):
         with av.open(str(source)) as read_from, av.open(str(tmp_path / name), "w") as target:
@@ -146,7 +146,7 @@ def test_containers_that_do_not_count_their_frames(tmp_path):
     [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (2, 0.299, 0.114), (9, 0.2627, 0.0593)],
 )
 @pytest.mark.parametrize("full", [False, True])
-def test_colours_are_what_the_standards_say(tmp_path, pix_fmt, space, kr, kb, full):
+def test_colour_conversion_follows_the_standards(tmp_path, pix_fmt, space, kr, kb, full):
     full = full or pix_fmt == "yuvj420p"
     luma, blue, red = 100, 90, 160
     frame = av.VideoFrame(50, 34, pix_fmt)
@@ -170,7 +170,7 @@ def test_colours_are_what_the_standards_say(tmp_path, pix_fmt, space, kr, kb, fu
     assert np.abs(shown(path)[0, 10:20, 10:20] - wanted).max() < 1.6
 
 
-def test_colours_are_swscales_own(tmp_path):
+def test_colour_conversion_equals_swscale(tmp_path):
     def tags(stream):
         stream.codec_context.colorspace = 1
         stream.codec_context.color_range = 1
@@ -230,7 +230,7 @@ def test_odd_sizes_and_stretched_pixels(tmp_path):
         ((0, -1, -1, 0), ["transpose=clock_flip"]),
     ],
 )
-def test_frames_are_turned_as_ffmpeg_turns_them(tmp_path, matrix, filters):
+def test_frames_are_rotated_as_by_ffmpeg(tmp_path, matrix, filters):
     path = write_turned(tmp_path / "a.mp4", matrix)
     plain = write_turned(tmp_path / "b.mp4", (1, 0, 0, 1))
     graph = Graph()
@@ -248,7 +248,7 @@ def test_frames_are_turned_as_ffmpeg_turns_them(tmp_path, matrix, filters):
     assert (seen.width, seen.height) == ((48, 64) if "transpose" in filters[0] else (64, 48))
 
 
-def test_frames_that_lean(tmp_path):
+def test_rotation_by_another_angle_is_refused(tmp_path):
     path = write_turned(tmp_path / "a.mp4", (0.7, 0.7, -0.7, 0.7))
     assert bad(record(path)).reason == "is turned by an angle that is no right angle"
 
@@ -270,7 +270,7 @@ def write_turned(path, matrix):
 
 
 def fps_filter(starts, rate, time_base):
-    """How often ffmpeg's own filter shows each frame, and the end it was told."""
+    """How often ffmpeg's own filter shows each frame."""
     graph = Graph()
     source = graph.add_buffer(
         width=2, height=2, format=av.VideoFormat("gray", 2, 2), time_base=time_base
@@ -300,7 +300,7 @@ def fps_filter(starts, rate, time_base):
     gaps=st.lists(st.integers(0, 200), min_size=1, max_size=30),
     rate=st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(24), Fraction(10)]),
 )
-def test_rates_are_made_constant_as_ffmpeg_does(gaps, rate):
+def test_variable_rates_are_made_constant_as_by_ffmpeg(gaps, rate):
     starts = [0]
     for gap in gaps:
         starts.append(starts[-1] + gap)
@@ -314,7 +314,7 @@ def test_rates_are_made_constant_as_ffmpeg_does(gaps, rate):
 
 
 @given(st.integers(1, 200), st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(60)]))
-def test_a_constant_rate_changes_nothing(frames, rate):
+def test_a_constant_rate_is_unchanged(frames, rate):
     for unit in (Fraction(1, 1000), Fraction(1, 90000)):
         starts = [Fraction(round(n / rate / unit)) * unit + Fraction(7, 500) for n in range(frames)]
         times = [(n, Times(start, 1 / rate)) for n, start in enumerate(starts)]
@@ -322,7 +322,7 @@ def test_a_constant_rate_changes_nothing(frames, rate):
     assert len(list(at_constant_rate([(n, Times(None, None)) for n in range(9)], rate))) == 9
 
 
-def test_the_last_frame_stays_as_long_as_it_says():
+def test_the_last_frame_lasts_its_declared_duration():
     def counts(duration):
         times = [(0, Times(Fraction(0), Fraction(1, 25))), (1, Times(Fraction(1, 25), duration))]
         return list(at_constant_rate(times, Fraction(25)))
@@ -348,7 +348,7 @@ def test_a_video_of_variable_rate(tmp_path):
     assert own[10] == own[14] != own[15]
 
 
-def test_a_frame_that_is_shown_for_ever(tmp_path):
+def test_a_frame_of_excessive_duration_is_refused(tmp_path):
     path = write(
         tmp_path / "a.mkv", MOVING[:6], pts=[0, 1, 2, 3, 4, 10**7], time_base=Fraction(1, 25)
     )
@@ -427,7 +427,7 @@ def add_cover(path, frames):
     return path
 
 
-def test_a_cover_is_not_taken_for_the_video(tmp_path):
+def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
     path = add_cover(tmp_path / "a.mp4", MOVING)
     with av.open(str(path)) as container:
         assert {s.width for s in container.streams.video} == {400, 48}
@@ -438,7 +438,7 @@ def test_a_cover_is_not_taken_for_the_video(tmp_path):
 
 
 @pytest.mark.parametrize(("default", "width"), [(None, 96), (0, 48)])
-def test_of_several_streams_the_default_or_the_largest(tmp_path, default, width):
+def test_the_default_or_largest_stream_is_read(tmp_path, default, width):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         streams = []
@@ -485,7 +485,7 @@ def no_sound(path):
     return path
 
 
-def test_files_that_are_no_videos(tmp_path):
+def test_files_that_are_no_videos_are_refused(tmp_path):
     empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
     empty.touch()
     text.write_text("not a video " * 100)
@@ -508,7 +508,7 @@ def test_files_that_are_no_videos(tmp_path):
 
 
 class Listener:
-    """A server on loopback that notes whether anybody came."""
+    """A server on loopback that counts connections."""
 
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -558,22 +558,22 @@ def openers(secret, port):
     }
 
 
-@pytest.mark.parametrize("walls", ["all", "formats", "files", "protocols"])
-def test_files_that_name_others(tmp_path, listener, monkeypatch, walls):
-    """Each wall holds on its own, so that one that falls opens nothing."""
+@pytest.mark.parametrize("protections", ["all", "formats", "files", "protocols"])
+def test_files_that_reference_others_are_not_followed(tmp_path, listener, monkeypatch, protections):
+    """Each protection works alone, so that a failure of one opens nothing."""
     secret = write_video(tmp_path / "secret.mp4", frames=6)
     Image.fromarray(picture()).save(tmp_path / "frame001.png")
     options = dict(decoding._OPEN_OPTIONS)
-    if walls != "all":
-        if walls != "formats":
+    if protections != "all":
+        if protections != "formats":
             del options["format_whitelist"]
-        if walls != "protocols":
+        if protections != "protocols":
             del options["protocol_whitelist"]
-        if walls != "files":
+        if protections != "files":
             monkeypatch.setattr(decoding, "_refuse", None)
         monkeypatch.setattr(decoding, "_OPEN_OPTIONS", options)
     for name, text in openers(secret, listener.port).items():
-        if walls == "files" and name == "session.sdp":
+        if protections == "files" and name == "session.sdp":
             continue  # it opens no file but a port, which the other two refuse
         path = tmp_path / name
         path.write_text(text)
@@ -585,8 +585,8 @@ def test_files_that_name_others(tmp_path, listener, monkeypatch, walls):
     assert listener.visits == 0
 
 
-def test_the_same_files_do_open_others_without_walls(tmp_path, listener):
-    """What the test above refuses is real: plain PyAV follows it."""
+def test_plain_pyav_does_follow_references_to_other_files(tmp_path, listener):
+    """The threat of the test above is real: plain PyAV follows the references."""
     secret = write_video(tmp_path / "secret.mp4", frames=6)
     texts = openers(secret, listener.port)
     for name in ("list.ffconcat", "beside.m3u8"):
@@ -604,7 +604,7 @@ def test_the_same_files_do_open_others_without_walls(tmp_path, listener):
     assert listener.visits == 1
 
 
-def test_a_movie_that_keeps_its_frames_elsewhere(tmp_path):
+def test_a_quicktime_reference_movie_is_refused(tmp_path):
     """A QuickTime reference movie: its samples are in another file."""
     whole = write_video(tmp_path / "whole.mov", frames=6)
     data = whole.read_bytes()
@@ -642,7 +642,7 @@ def mov_alias(folder, name):
 # Damage
 
 
-def test_a_video_that_gives_fewer_frames_than_it_says(tmp_path):
+def test_a_video_with_fewer_frames_than_declared_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=20)
     assert len(shown(path, 21)) == 20
     with pytest.raises(BadVideoError, match="gives 20 frames, but its container says 40"):
@@ -671,7 +671,7 @@ def test_truncated_files(tmp_path, kind):
 @pytest.mark.parametrize(
     ("codec", "kind", "most"), [("libx264", "mp4", 0), ("mpeg4", "mp4", 0), ("mjpeg", "avi", 6)]
 )
-def test_noise_in_the_middle_is_found(tmp_path, codec, kind, most):
+def test_noise_in_the_middle_is_detected(tmp_path, codec, kind, most):
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     frames = [picture(n, width=128, height=96) for n in range(20)]
     path = write(tmp_path / f"a.{kind}", frames, codec=codec, pix_fmt=pix_fmt)
@@ -689,7 +689,7 @@ def test_noise_in_the_middle_is_found(tmp_path, codec, kind, most):
     assert missed <= most
 
 
-def test_single_flipped_bits_are_found(tmp_path):
+def test_single_flipped_bits_are_detected(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=30, width=128, height=128)
     clean, whole = shown(path), path.read_bytes()
     start, size = (
@@ -708,7 +708,7 @@ def test_single_flipped_bits_are_found(tmp_path):
     assert missed <= 8  # 25 where the errors of the decoder are not looked at
 
 
-def test_a_packet_without_a_picture(tmp_path):
+def test_a_packet_without_a_frame_is_detected(tmp_path):
     source = write_video(tmp_path / "a.mp4", frames=60)
     path = tmp_path / "b.mkv"
     with av.open(str(source)) as read_from, av.open(str(path), "w") as target:
@@ -745,7 +745,7 @@ def test_limits(tmp_path):
         ("mpeg4", b"\x00\x00\x01\xb6\x50\x5f", "gives no frame in 1001 packets after"),
     ],
 )
-def test_packets_that_never_give_a_frame(tmp_path, codec, empty, reason):
+def test_packets_that_never_give_a_frame_are_refused(tmp_path, codec, empty, reason):
     path = tmp_path / "a.mkv"
     write(tmp_path / "a.mp4", MOVING[:3], codec=codec, pix_fmt="yuv420p")
     with av.open(str(tmp_path / "a.mp4")) as read_from, av.open(str(path), "w") as target:

@@ -1,4 +1,4 @@
-"""What is found in each layout, and what is said of inputs that cannot be."""
+"""Videos found in each layout, and messages about invalid inputs."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_youtube_vos_as_published(tmp_path):
     )
 
 
-def test_one_split_is_found_as_if_from_above(tmp_path):
+def test_a_split_folder_as_input_equals_its_parent(tmp_path):
     write_youtube_vos(tmp_path, {"a": range(5)}, annotated={"a": [0]})
     write_youtube_vos(tmp_path, {"c": range(7)}, variant="test")
     above = find("youtube-vos", tmp_path)
@@ -81,7 +81,7 @@ def test_one_split_is_found_as_if_from_above(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_all_frames_take_the_annotations_of_the_other_variant(tmp_path, inside):
+def test_the_all_frames_variant_uses_annotations_of_the_other(tmp_path, inside):
     write_youtube_vos(tmp_path, {"a": range(11)}, variant="train_all_frames")
     write_labels(tmp_path / "train/Annotations/a", [0, 5, 10, 15])
     (video,) = find("youtube-vos", tmp_path / "train_all_frames" if inside else tmp_path)
@@ -99,7 +99,7 @@ def test_both_variants_of_one_split_are_refused(tmp_path):
     assert len(find("youtube-vos", tmp_path / "train")) == 1
 
 
-def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+def test_frames_are_ordered_by_number(tmp_path):
     folder = tmp_path / "train/JPEGImages/a"
     folder.mkdir(parents=True)
     pictures = {f"{n}.jpg": encoded(picture(n)) for n in (8, 9, 10, 100)}
@@ -112,7 +112,7 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path):
     assert read(video) == list(pictures.values())
 
 
-def test_folders_that_are_no_videos_are_known_before_they_are_read(tmp_path):
+def test_bad_frame_folders_are_detected_when_listed(tmp_path):
     frames = tmp_path / "train/JPEGImages"
     write_frames(frames / "good", range(5))
     (frames / "empty").mkdir()
@@ -238,7 +238,7 @@ def test_video_files(tmp_path, ray_for_all):  # noqa: ARG001
     assert bad(videos[0]).reason == "is empty"
 
 
-def test_what_lies_beside_videos_is_passed_over_and_counted(tmp_path, capsys, ray_for_all):  # noqa: ARG001
+def test_other_files_beside_videos_are_skipped_and_counted(tmp_path, capsys, ray_for_all):  # noqa: ARG001
     folder = tmp_path / "in"
     write_video(folder / "clip.mp4", frames=5)
     for name in (
@@ -253,12 +253,12 @@ def test_what_lies_beside_videos_is_passed_over_and_counted(tmp_path, capsys, ra
     assert f"{folder}: 1 file looked at, 15 that are none by name passed over (" in said
     (folder / "clip.mp4").unlink()
     assert "holds no video but 15 that are none by name (" in refusal("videos", folder)
-    # Who names a file has it read.
+    # A file that is named explicitly is read.
     (named,) = find("videos", folder / "README.txt")
     assert named.bad == "is not a video"
 
 
-def test_a_file_that_ends_its_process_harms_no_other(tmp_path, monkeypatch, ray_for_all):  # noqa: ARG001
+def test_a_file_that_crashes_its_process_does_not_affect_others(tmp_path, monkeypatch, ray_for_all):  # noqa: ARG001
     for name in ("a", "killer", "z"):
         write_video(tmp_path / f"{name}.mp4", frames=5)
     look_all = video_files._look_all
@@ -273,7 +273,7 @@ def test_a_file_that_ends_its_process_harms_no_other(tmp_path, monkeypatch, ray_
     assert reasons == {"a": "", "killer": "makes its reader crash", "z": ""}
 
 
-def test_video_inputs_that_cannot_be(tmp_path, ray_for_all):  # noqa: ARG001
+def test_invalid_video_inputs_are_refused(tmp_path, ray_for_all):  # noqa: ARG001
     good = write_video(tmp_path / "good.mp4", frames=5)
     again = write_video(tmp_path / "sub" / "good.mkv", frames=5)
     (tmp_path / "none").mkdir()
@@ -291,7 +291,7 @@ def test_long_names_stay_distinct(tmp_path):
     assert all(len(v.id) <= 80 for v in videos)
 
 
-def test_names_that_become_one_id(tmp_path):
+def test_names_that_map_to_one_id_are_refused(tmp_path):
     write_youtube_vos(tmp_path, {"a b": range(5), "a_b": range(5)})
     said = refusal("youtube-vos", tmp_path)
     assert "both give the id 'a_b'" in said
@@ -301,7 +301,7 @@ def test_names_that_become_one_id(tmp_path):
 # Wrong inputs
 
 
-def test_a_wrong_source_is_told_the_right_one(tmp_path):
+def test_a_wrong_source_suggests_the_right_one(tmp_path):
     write_youtube_vos(tmp_path / "yt", {"a": range(5)})
     write_sttn(tmp_path / "sttn", train={"a": 5})
     write_davis(tmp_path / "davis")
@@ -316,7 +316,7 @@ def test_a_wrong_source_is_told_the_right_one(tmp_path):
     assert refusal("davis", tmp_path).endswith(f"--source davis --input {tmp_path / 'davis'}")
 
 
-def test_inputs_that_are_no_folders(tmp_path):
+def test_inputs_that_are_no_folders_are_refused(tmp_path):
     write_youtube_vos(tmp_path / "good", {"a": range(5)})
     (tmp_path / "none").mkdir()
     (tmp_path / "file").touch()

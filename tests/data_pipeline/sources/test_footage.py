@@ -1,4 +1,4 @@
-"""Whole footage as `inpaint` gets it, and the same files as `shard` does; ffmpeg is the judge."""
+"""Footage as read by `inpaint`, and the same files as read by `shard`; ffmpeg is the reference."""
 
 from fractions import Fraction
 
@@ -38,19 +38,24 @@ def both(path):
     [
         ("ticks.avi", (), (), 48),  # counts in ticks of 1/600 s
         ("edit.mp4", ("-ss", "0.7"), (), 31),  # an edit list leaves 17 out
-        ("late.mkv", (), ("-output_ts_offset", "36000"), 48),  # its length is told as its end
+        (
+            "late.mkv",
+            (),
+            ("-output_ts_offset", "36000"),
+            48,
+        ),  # its declared duration is its end time
         ("wrap.ts", (), ("-output_ts_offset", "95442.8", "-muxdelay", "0"), 48),
         ("pieces.mp4", (), ("-movflags", "frag_keyframe+empty_moov"), 48),
     ],
 )
-def test_sound_files_are_whole(film, tmp_path, name, before, after, frames):
+def test_intact_files_give_all_frames(film, tmp_path, name, before, after, frames):
     ffmpeg(*before, "-i", film, "-c", "copy", *after, tmp_path / name)
     assert both(tmp_path / name) == (frames, frames)
     assert len(shown(tmp_path / name)) == frames
 
 
-def test_frames_of_avi_come_at_their_places(film, tmp_path):
-    """Its packets have no time of showing: with B-frames two frames came at one time."""
+def test_avi_frames_keep_their_order(film, tmp_path):
+    """Its packets have no presentation time: with B-frames two frames had the same time."""
     ffmpeg("-i", film, "-c", "copy", tmp_path / "a.avi")
     facts = footage.facts_of(tmp_path / "a.avi")
     times = [one.pts * facts.time_base for one in footage.timed(tmp_path / "a.avi")]
@@ -58,7 +63,7 @@ def test_frames_of_avi_come_at_their_places(film, tmp_path):
     assert facts.start == 0
 
 
-def test_what_is_known_of_footage(tmp_path):
+def test_declared_properties_of_footage(tmp_path):
     path = tmp_path / "a.mov"
     tags = "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
     ffmpeg(*FILM, "-vf", f"setsar=4/3,format=yuva444p10le,{tags}", "-c:v", "prores_ks",
@@ -72,7 +77,7 @@ def test_what_is_known_of_footage(tmp_path):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_deep_frames_are_finer_than_their_8_bits(tmp_path, full):
+def test_deep_frames_have_more_than_8_bits(tmp_path, full):
     path = tmp_path / "a.mkv"
     grey = f"geq=lum='400+X':cb=512:cr=512,setparams=range={'full' if full else 'limited'}"
     black = f"color=s=64x16:r=25:d=0.1,format=yuv420p10le,{grey}"
@@ -99,7 +104,7 @@ def test_a_huge_frame(tmp_path):
     assert one.frame.shape == (4320, 7680, 3)
 
 
-def test_what_nobody_foresaw_is_the_fault_of_one_video(film, monkeypatch):
+def test_an_unexpected_decoder_error_is_limited_to_one_video(film, monkeypatch):
     def broken(*_):
         raise RuntimeError("a library\nfell over")
 

@@ -1,4 +1,4 @@
-"""Pictures of folders and zips, sound and hostile; label pictures."""
+"""Pictures in folders and zips, valid and hostile; label pictures."""
 
 import contextlib
 import hashlib
@@ -49,7 +49,7 @@ MEMBERS = {f"{number:05d}.jpg": data for number, data in enumerate(FRAMES)}
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_a_picture_that_is_final_keeps_its_bytes(tmp_path, kind):
+def test_a_jpeg_of_the_final_size_keeps_its_bytes(tmp_path, kind):
     video = folder_of(tmp_path, FRAMES) if kind == "folder" else zip_of(tmp_path, MEMBERS)
     seen = SourceStats()
     assert list(jpegs(video, WIDTH, HEIGHT, LIMITS, seen)) == FRAMES
@@ -57,7 +57,7 @@ def test_a_picture_that_is_final_keeps_its_bytes(tmp_path, kind):
     assert seen.sha256 == hashlib.sha256(b"".join(FRAMES)).hexdigest()
 
 
-def test_other_pictures_are_made_again_from_their_pixels(tmp_path):
+def test_other_pictures_are_reencoded(tmp_path):
     pixels = picture()
     alpha = np.dstack([pixels, np.full((HEIGHT, WIDTH), 128, np.uint8)])
     exif = Image.Exif()
@@ -162,7 +162,7 @@ def test_bad_pictures(tmp_path, data, reason, kind):
     assert bad(video).reason == reason
 
 
-def test_a_folder_that_is_not_what_was_listed(tmp_path):
+def test_a_folder_changed_since_it_was_listed(tmp_path):
     video = folder_of(tmp_path, FRAMES)
     (tmp_path / "in/v/9.jpg").write_bytes(FRAMES[0])
     assert bad(video).reason == "has 7 frames, but 6 are listed"
@@ -192,7 +192,7 @@ def test_a_picture_is_never_read_beyond_its_limit(tmp_path, monkeypatch):
     sizes = frame_folders.files_of(video.uri)
     monkeypatch.setattr(frame_folders, "files_of", lambda _: sizes)
     with (tmp_path / "in/v/2.jpg").open("ab") as file:
-        file.truncate(2**40)  # sparse: reading it whole would not end well
+        file.truncate(2**40)  # sparse: reading all of it would exhaust memory
     assert bad(video).reason == "has a picture of more than 1000000 bytes"
 
 
@@ -231,12 +231,12 @@ def refused(tmp_path, members, frames=6, **options):
         ("sub/6.jpg", "has files in more than one folder"),
     ],
 )
-def test_members_that_make_a_zip_bad(tmp_path, name, reason):
+def test_zip_members_that_are_refused(tmp_path, name, reason):
     assert refused(tmp_path, MEMBERS | {name: FRAMES[0]}) == reason
     assert sorted(path.name for path in tmp_path.iterdir()) == ["v.zip"]
 
 
-def test_members_that_do_no_harm(tmp_path):
+def test_zip_members_that_are_accepted(tmp_path):
     more = {
         "__MACOSX/._00000.jpg": b"junk",
         ".DS_Store": b"junk",
@@ -278,7 +278,7 @@ def test_members_of_other_kinds(tmp_path):
     assert bad(zip_at(path, 6)).reason == "has an encrypted member"
 
 
-def test_two_members_of_one_name(tmp_path):
+def test_duplicate_zip_members_are_refused(tmp_path):
     path = tmp_path / "v.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in MEMBERS.items():
@@ -288,7 +288,7 @@ def test_two_members_of_one_name(tmp_path):
     assert bad(zip_at(path, 6)).reason == "has two members of one name"
 
 
-def test_bombs(tmp_path):
+def test_zip_bombs_are_refused(tmp_path):
     black = encoded(np.zeros((400, 800, 3), np.uint8), "BMP")
     path = tmp_path / "v.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -302,7 +302,7 @@ def test_bombs(tmp_path):
     assert bad(zip_at(path, 7)).reason == "has a picture of more than 1000000 bytes"
 
 
-def test_a_member_that_unpacks_to_more_than_it_says(tmp_path):
+def test_a_zip_member_larger_than_declared_is_refused(tmp_path):
     path = tmp_path / "v.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.jpg", bytes(50 * 10**6))
@@ -315,7 +315,7 @@ def test_a_member_that_unpacks_to_more_than_it_says(tmp_path):
     assert bad(zip_at(path, 1)).reason == "is a damaged zip"
 
 
-def test_members_that_overlap(tmp_path):
+def test_overlapping_zip_members_are_refused(tmp_path):
     path = write_zip(tmp_path / "v.zip", MEMBERS)
     data = bytearray(path.read_bytes())
     entries = [n for n in range(len(data)) if data[n : n + 4] == b"PK\x01\x02"]
@@ -325,7 +325,7 @@ def test_members_that_overlap(tmp_path):
     assert bad(zip_at(path, 6)).reason == "has members that overlap"
 
 
-def test_a_table_of_millions(tmp_path):
+def test_an_oversized_zip_directory_is_refused(tmp_path):
     path = write_zip(tmp_path / "v.zip", {f"{n}.txt": b"" for n in range(4000)})
     assert path.stat().st_size < 500_000
     reason = "has a table of contents that is too large for its frames"
@@ -373,7 +373,7 @@ def grey(values, mode="L"):
     return data.getvalue()
 
 
-def test_a_picture_that_ignores_everything_has_no_object(tmp_path):
+def test_a_fully_ignored_label_picture_has_no_object(tmp_path):
     image = Image.new("P", (2, 2), 255)
     image.putpalette([0] * 768)
     data = io.BytesIO()
@@ -398,7 +398,7 @@ def test_labels(tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_labels_drawn_in_colours(tmp_path, mode):
-    """As tools save them that forget the palette: an object keeps its number in all pictures."""
+    """As saved by tools that drop the palette: an object keeps its number in all pictures."""
     red, green, nothing, ignored = (128, 0, 0), (0, 128, 0), (0, 0, 0), (224, 224, 192)
     first = [[nothing, green], [red, ignored]]
     second = [[red, nothing], [nothing, green]]

@@ -28,7 +28,7 @@ def refusal(*args, **flags):
     return str(caught.value)
 
 
-def test_the_layout_decides_without_a_word():
+def test_splits_default_to_the_layout():
     videos = records("a") + records("b", split="val") + records("c", split="")
     assert splits(videos) == {"a": "train", "b": "val"}
     assert splits(records("b", split="valid")) == {"b": "valid"}  # nothing to train on is fine
@@ -78,7 +78,7 @@ def test_lists_as_editors_save_them(tmp_path, encoding, text):
     assert read_lists([f"train={tmp_path / 'list.txt'}"]) == {"train": {"a", video_id("bé")}}
 
 
-def test_lists_that_cannot_be(tmp_path):
+def test_invalid_lists_are_refused(tmp_path):
     videos = records("a", "b", "c")
     said = refusal(videos, lists={"train": ["a", "x1", "x2"], "test": ["b"]})
     assert "--split-lists names 2 ids that are not among the videos (x1, x2)" in said
@@ -107,13 +107,13 @@ NAMES = [f"video-{number:04d}" for number in range(2000)]
 
 
 @given(seed=st.integers(0, 2**63), share=st.floats(0.05, 0.5))
-def test_the_share_is_about_right(seed, share):
+def test_the_held_out_share_is_approximately_met(seed, share):
     drawn = sum(drawn_for_test(name, share, seed) for name in NAMES)
     # Six standard deviations of a binomial.
     assert abs(drawn - share * 2000) < 6 * (2000 * share * (1 - share)) ** 0.5
 
 
-def test_a_share_is_drawn_for_each_video_alone():
+def test_a_share_is_drawn_independently_for_each_video():
     videos = records(*NAMES) + records("c", split="")
     all_of_them = splits(videos, test_share=0.2, seed=3)
     assert "c" not in all_of_them
