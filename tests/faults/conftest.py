@@ -19,7 +19,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def undisturbed(videos, tmp_path_factory):
-    """(digest, seconds) of a run that nobody disturbed."""
+    """(digest, seconds) of an undisturbed run."""
     began = time.monotonic()
     code, out, err = finish(start(videos, tmp_path_factory.mktemp("whole") / "v1"))
     assert code == 0, err
@@ -34,8 +34,8 @@ def endpoint():
 
 
 @pytest.fixture
-def road(monkeypatch):
-    """Choose the way on which this process, and those it starts, go to S3."""
+def use_endpoint(monkeypatch):
+    """Choose the S3 endpoint of this process and of those it starts."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

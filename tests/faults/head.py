@@ -1,4 +1,4 @@
-"""A Ray head in processes of its own that wants a token, and what a user types to it."""
+"""A separate Ray head that requires a token, and commands as a user types them."""
 
 import os
 import secrets
@@ -16,14 +16,14 @@ BIN = Path(sys.executable).parent
 
 
 class Head:
-    """A Ray head in processes of its own, and a checkout to submit from."""
+    """A separate Ray head, and a checkout to submit from."""
 
     def __init__(self, folder, checkout):
         self.checkout, self.folder = checkout, Path(folder)
         self.port, gcs = free_port(), free_port()
         self.address = f"127.0.0.1:{gcs}"
         self.environment = {
-            # What a shell of a user has: nothing of this test's.
+            # The environment of a user's shell: no variables of this test.
             **{name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ},
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
@@ -45,13 +45,13 @@ class Head:
         )
 
     def answers(self):
-        """The job server is there; it says so only to who has the token."""
+        """Whether the job server answers a request with the token."""
         token = f"Bearer {self.environment['RAY_AUTH_TOKEN']}"
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api/version", headers={"Authorization": token}
         )
         try:
-            with urllib.request.urlopen(asked, timeout=5):
+            with urllib.request.urlopen(request, timeout=5):
                 return True
         except OSError:
             return False
@@ -80,7 +80,7 @@ class Head:
 
 @contextmanager
 def started(checkout):
-    """A head that answers; it is gone afterwards."""
+    """A running head, which is stopped afterwards."""
     # Paths of sockets, which lie below, must be short.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         head = Head(folder, checkout)

@@ -1,4 +1,4 @@
-"""Commands as processes of their own, what runs below them, and how it is killed."""
+"""Commands as separate processes, their descendants, and how to kill them."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def start_command(path: str, *flags: object, **environment: str) -> "subprocess.
 
 
 def finish(process: "subprocess.Popen[str]", seconds: float = SECONDS) -> tuple[int, str, str]:
-    """Wait for its end; returns exit code, stdout, stderr."""
+    """Wait for the end of a process; returns exit code, stdout, stderr."""
     try:
         out, err = process.communicate(timeout=seconds)
     finally:
@@ -69,7 +69,7 @@ def victims(process, kind, worker):
 
 
 def kill(pids):
-    """SIGKILL to each; whether anything was there to be killed."""
+    """SIGKILL to each; whether any of them existed."""
     killed = False
     for pid in pids:
         try:
@@ -81,6 +81,6 @@ def kill(pids):
 
 
 def free_port():
-    """Of loopback; somebody else could take it before it is used, and nobody does."""
+    """A free port of loopback; another process could take it before it is used."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

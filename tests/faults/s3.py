@@ -1,9 +1,9 @@
-"""An S3 server that is a process of its own, and a road to it on which things go wrong.
+"""An S3 server as a separate process, and a proxy to it that injects faults.
 
     with s3_server() as endpoint, faulty(endpoint, seed=0, share=0.2) as proxy_endpoint:
         ...  # AWS_ENDPOINT_URL=proxy_endpoint
 
-The proxy takes whole requests and hurts a seeded share of them in one of the ways of `Fault`.
+The proxy takes whole requests and injects a `Fault` into a seeded share of them.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ _SLOW_DOWN = (
 
 
 class Fault(enum.Enum):
-    """What may happen to a request."""
+    """Faults of a request."""
 
     RESET = "the connection is reset before the server hears of the request"
     STALL = "no answer comes"
     SLOW_DOWN = "the answer is 503 SlowDown"
     BAD_GATEWAY = "the answer is 502, and not even of S3"
     CUT_REQUEST = "the server gets half of the body, and the connection is reset"
-    CUT_ANSWER = "the server does what it was asked; half of the body of its answer comes back"
+    CUT_ANSWER = "the server executes the request; half of the body of its answer comes back"
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def faulty(
     stall_seconds: float = 60.0,
     on: Callable[[], bool] = lambda: True,
 ) -> Iterator[str]:
-    """Stand in front of a server and hurt a share of the requests; yields the URL to use.
+    """Start a proxy of a server that injects faults into a share of the requests; yields its URL.
 
     Args:
         endpoint: URL of the server.
@@ -82,7 +82,7 @@ def faulty(
         share: of the requests, 0 to 1.
         faults: taken with equal chance.
         stall_seconds: until a connection without an answer is closed.
-        on: asked at each request; as long as it says no, none is hurt.
+        on: called at each request; while it is false, there are no faults.
     """
     proxy = _Proxy(endpoint, random.Random(seed), share, faults, stall_seconds, on)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
@@ -97,7 +97,7 @@ def faulty(
 
 
 class _Proxy(ThreadingHTTPServer):
-    """Decides which request is hurt, and how."""
+    """Draws the fault of each request."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -117,11 +117,11 @@ class _Proxy(ThreadingHTTPServer):
             return self._draws.choice(self._faults) if self._draws.random() < self._share else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that leave are what this is for."""
+        """Say nothing: clients that disconnect are expected."""
 
 
 class _Request(BaseHTTPRequestHandler):
-    """Takes a whole request, then passes it on or hurts it."""
+    """Takes a whole request, then forwards it or injects a fault."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
@@ -131,7 +131,7 @@ class _Request(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.draw()
         if fault in (None, Fault.CUT_ANSWER):
-            self._answer(*self._asked(body), cut=fault is Fault.CUT_ANSWER)
+            self._answer(*self._answer_of_server(body), cut=fault is Fault.CUT_ANSWER)
         elif fault is Fault.SLOW_DOWN:
             self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN)
         elif fault is Fault.BAD_GATEWAY:
@@ -146,7 +146,7 @@ class _Request(BaseHTTPRequestHandler):
     # http.server calls these.
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
-    def _asked(self, body):
+    def _answer_of_server(self, body):
         """Status, headers and body of the server's answer."""
         with (
             self._sent(body) as connection,

@@ -1,4 +1,4 @@
-"""The `shard` command as a process of its own, to be killed or hindered."""
+"""The `shard` command as a separate process, to be killed or disturbed."""
 
 import subprocess
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tests.faults.processes import start_command
 def start(
     videos: Sequence[Path], output: Path | str, **environment: str
 ) -> "subprocess.Popen[str]":
-    """Start to shard video files; about a shard for each."""
+    """Start sharding video files, with about one shard for each."""
     return start_command(
         "data_pipeline/run.py", "shard", "--output", output, "--json", "--input", *videos,
         "--width", 192, "--height", 96, "--shard-megabytes", 1, "--workers", 2,

@@ -1,4 +1,4 @@
-"""Several who evaluate and promote at once, as processes of their own; one of them killed."""
+"""Concurrent processes that evaluate and promote; one of them is killed."""
 
 import random
 import time
@@ -34,7 +34,7 @@ def data_set(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(data_set):
-    """Ray starts once for all who evaluate.
+    """One Ray for all evaluations.
 
     After the data set: a local Ray sets variables for the processes to come, tokens among them.
     """
@@ -45,7 +45,7 @@ def cluster(data_set):
 
 
 def evaluations(uri):
-    """(version, champion it was compared with) of each recorded result, and of what still runs."""
+    """(version, champion it was compared with) of each recorded and each running evaluation."""
     wanted = {names.KIND: names.KIND_EVALUATION}
     return tuple(
         sorted(
@@ -58,7 +58,7 @@ def evaluations(uri):
 
 
 def assert_history_is_whole(uri):
-    """Each decision begins with the champion that the one before left; aliases are the last's."""
+    """Decisions are serialised: each starts from the last one's champion; aliases are current."""
     champion, previous = names.NO_VERSION, None
     for entry in decisions.history(uri, MODEL):
         assert entry.before == champion
@@ -87,9 +87,9 @@ def promote_two_at_once(uri, folder):
 
 
 def watch_by_two(uri, folder, data_set, cluster, kill):
-    """Two watchers who also promote, three versions; one of them may be killed.
+    """Two watchers that also promote, three versions; one of them may be killed.
 
-    `kill`: seconds after an evaluation has begun; None = nobody is.
+    `kill`: seconds after the start of an evaluation; None = no watcher is killed.
     """
     versions = [foreign.register(uri, folder / f"model-{i}", body) for i, body in enumerate(FILLS)]
     flags = (
@@ -123,20 +123,22 @@ def watch_by_two(uri, folder, data_set, cluster, kill):
 
 
 @pytest.mark.waits
-def test_of_two_promoters_at_once_one_wins_and_the_other_sees_it(new_store, tmp_path):
+def test_one_of_two_concurrent_promotions_wins_and_the_other_is_refused(new_store, tmp_path):
     promote_two_at_once(new_store(tmp_path / "store"), tmp_path)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [None, 0.5])
-def test_two_watchers_record_one_result_for_each(new_store, tmp_path, data_set, cluster, kill):
+def test_two_watchers_record_one_result_for_each_version(
+    new_store, tmp_path, data_set, cluster, kill
+):
     watch_by_two(new_store(tmp_path / "store"), tmp_path, data_set, cluster, kill)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_fifty_times_two_promoters(new_store, tmp_path):
+def test_fifty_rounds_of_two_concurrent_promotions(new_store, tmp_path):
     for times in range(50):
         folder = tmp_path / str(times)
         promote_two_at_once(new_store(folder / "store"), folder)
@@ -144,7 +146,7 @@ def test_fifty_times_two_promoters(new_store, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_fifty_times_two_watchers(new_store, tmp_path, data_set, cluster):
+def test_fifty_rounds_of_two_watchers(new_store, tmp_path, data_set, cluster):
     """Every other time one of them is killed, sooner or later."""
     chance = random.Random(0)
     for times in range(50):

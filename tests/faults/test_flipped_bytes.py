@@ -29,21 +29,21 @@ def flipped(path, step=1):
     path.write_bytes(whole)
 
 
-def test_verify_finds_some(small):
+def test_verify_finds_sampled_flipped_bytes(small):
     (shard,) = small.glob("shards/test-*.tar")
     assert all(verify(str(small)).differences for _ in flipped(shard, 499))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
-def test_verify_finds_all(small):
+def test_verify_finds_every_flipped_byte(small):
     for name in manifest.load(str(small)).payload:
         assert all(verify(str(small)).differences for _ in flipped(small / name)), name
     assert verify(str(small)).differences == ()
 
 
 @pytest.mark.long
-def test_a_reader_finds_every_flipped_byte_of_what_it_reads(small):
+def test_the_reader_detects_every_flipped_byte_it_reads(small):
     data = DataSet.open(str(small))
     (video,) = data.videos("test")
     shard = small / video.shard

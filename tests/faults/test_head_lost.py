@@ -1,4 +1,4 @@
-"""The head of a cluster is lost; a new cluster with the same storage goes on."""
+"""The head of a cluster is lost; a new cluster with the same storage resumes."""
 
 import json
 import time
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(500), pytest.mark.lon
 
 CLIPS = 160
 RUN = "--clips", CLIPS, "--checkpoint-every-clips", 8, "--log-every-clips", 8
-# Ray's processes look for a head that long, a minute unless told; workers learn on meanwhile.
+# Ray's processes wait this long for a lost head, by default a minute; workers train on meanwhile.
 PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 MOST_S = 30  # after the loss, with the patience below
@@ -29,7 +29,7 @@ def cluster():
 
 
 def kill_head(cluster):
-    """SIGKILL to everything that the head is made of, its store of the cluster's state first."""
+    """SIGKILL to all processes of the head, its GCS server first."""
     processes = cluster.head_node.all_processes
     for kind in sorted(processes, key=lambda kind: kind != "gcs_server"):
         kill(one.process.pid for one in processes[kind])
@@ -49,7 +49,7 @@ def undisturbed(place):
 
 
 @pytest.mark.parametrize("lost", ["head", "head-and-driver"])
-def test_a_new_cluster_goes_on_where_the_lost_one_stood(place, undisturbed, lost, monkeypatch):
+def test_a_new_cluster_resumes_the_run_of_a_lost_one(place, undisturbed, lost, monkeypatch):
     monkeypatch.setenv(PATIENCE, "3")
     name = f"orphan-{lost}"
     first = cluster()
@@ -84,8 +84,8 @@ def test_a_new_cluster_goes_on_where_the_lost_one_stood(place, undisturbed, lost
     assert (found, place.points(name)) == undisturbed
 
 
-def test_workers_that_live_on_without_head_and_driver_do_not_disturb_the_next(place, undisturbed):
-    """They learn beside the next ones, on the same machine, from the same checkpoint."""
+def test_orphaned_workers_do_not_disturb_the_resumed_run(place, undisturbed):
+    """They train beside the new workers, on the same machine, from the same checkpoint."""
     name = "beside"
     first = cluster()
     try:

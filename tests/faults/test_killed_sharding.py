@@ -1,4 +1,4 @@
-"""A sharding that is killed again and again ends with the digest of one that was not."""
+"""A repeatedly killed sharding ends with the digest of an undisturbed one."""
 
 import json
 import random
@@ -15,7 +15,7 @@ MOST_RUNS = 12
 
 
 def kill_some(process, chance, kinds, seconds):
-    """Kill parts of a run at a random moment until it ends or a part of it has to be run again."""
+    """Kill some processes of a run at a random moment."""
     time.sleep(chance.uniform(0, seconds))
     kill(victims(process, chance.choice(kinds), "ray::Map"))
 
@@ -30,7 +30,7 @@ def killed_until_done(videos, output, seed, seconds, kinds=("driver", "node", "t
         assert "Traceback" not in err, err
         if code == 0:
             return json.loads(out.splitlines()[-1])["digest"], run
-        # Killed after the manifest it is whole; before, it is no data set for anybody.
+        # Killed after its manifest the data set is whole; before, it is no data set.
         assert not manifest.exists(str(output)) or verify(str(output)).differences == ()
     raise AssertionError("never came to an end")
 
@@ -47,12 +47,12 @@ def check(videos, undisturbed, folder, seed):
 @pytest.mark.faults
 @pytest.mark.distributed
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_random_moments(videos, undisturbed, tmp_path, seed):
+def test_sharding_killed_at_random_moments(videos, undisturbed, tmp_path, seed):
     check(videos, undisturbed, tmp_path, seed)
 
 
 @pytest.mark.long
 @pytest.mark.distributed
 @pytest.mark.parametrize("seed", range(3, 25))
-def test_killed_at_many_random_moments(videos, undisturbed, tmp_path, seed):
+def test_sharding_killed_at_many_random_moments(videos, undisturbed, tmp_path, seed):
     check(videos, undisturbed, tmp_path, seed)

@@ -1,4 +1,4 @@
-"""A run that is killed and gone on with is, bit for bit, the run that nobody disturbed."""
+"""A killed and resumed run equals an undisturbed run bit for bit."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(place):
-    """(what the command says at the end, points in MLflow) of a run of two workers."""
+    """(final JSON of the command, points in MLflow) of a run of two workers."""
     code, out, err = finish(place.start("undisturbed"))
     assert code == 0, err
     said = json.loads(out.splitlines()[-1])
@@ -37,22 +37,22 @@ def undisturbed(place):
 
 
 def killed(process, kind, place, name):
-    """SIGKILL, said with the moment; whether anything was there to be killed."""
+    """SIGKILL, printed with the progress; whether any process existed."""
     pids = victims(process, kind, WORKER)
     print(f"SIGKILL to {kind} {pids}, {place.reached(name)} of {CLIPS} clips kept")
     return kill(pids)
 
 
 @pytest.mark.timeout(600)
-def test_a_run_to_which_everything_happens_is_the_run_to_which_nothing_did(place, undisturbed):
+def test_a_run_with_every_fault_equals_an_undisturbed_run(place, undisturbed):
     said, points = undisturbed
     process = place.start(NAME, "--watchdog-timeout-s", 8)
-    learnt(place, 12, process)
+    wait_for_clips(place, 12, process)
     assert killed(process, "worker", place, NAME)
     refuse_a_second_start(place, process)
-    learnt(place, 12, process)
+    wait_for_clips(place, 12, process)
     stopped = stop_a_worker(place, process)
-    learnt(place, 12, process)
+    wait_for_clips(place, 12, process)
     assert killed(process, "driver", place, NAME)
     _, out, _ = finish(process)
     assert f"(process {stopped}) is stopped; its stacks:" in out
@@ -69,8 +69,8 @@ def test_a_run_to_which_everything_happens_is_the_run_to_which_nothing_did(place
     assert place.points(NAME) == points
 
 
-def learnt(place, clips, process, name=NAME):
-    """Wait until so many more clips are in checkpoints."""
+def wait_for_clips(place, clips, process, name=NAME):
+    """Wait until this many more clips are in checkpoints."""
     wanted = place.reached(name) + clips
     wait_until(lambda: place.reached(name) >= wanted, process=process)
 
@@ -82,7 +82,7 @@ def refuse_a_second_start(place, process):
 
 
 def stop_a_worker(place, process):
-    """A rank that hangs, as one in a system call does: nothing in it can say so."""
+    """A rank that hangs, as in a system call: it cannot report that itself."""
     stopped = victims(process, "worker", WORKER)[0]
     print(f"SIGSTOP to worker {stopped}, {place.reached(NAME)} of {CLIPS} clips kept")
     os.kill(stopped, signal.SIGSTOP)
@@ -90,12 +90,12 @@ def stop_a_worker(place, process):
 
 
 def run_out_of_storage(place):
-    """No checkpoint can be written any more: said, and in the end the run stops."""
+    """Checkpoints cannot be written any more: it is reported, and in the end the run stops."""
     process = place.start(NAME)
-    learnt(place, 4, process)
+    wait_for_clips(place, 4, process)
     folder = Path(place.storage, NAME, "checkpoints")
     folder.rename(folder.with_name("aside"))
-    folder.touch()  # no folder: nothing can be written into it
+    folder.touch()  # a file: nothing can be written into it
     print("a file in the place of the checkpoints' folder")
     code, out, err = finish(process)
     assert code == 1
@@ -111,8 +111,8 @@ def run_out_of_storage(place):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_five_times_at_random(place, undisturbed, seed):
-    """Worker, node and driver, whenever it comes; started again when that ended the run."""
+def test_a_run_killed_five_times_at_random_equals_an_undisturbed_run(place, undisturbed, seed):
+    """Kills of worker, node and driver at random moments; the run is restarted when it ended."""
     said, points = undisturbed
     chance, name, left = random.Random(seed), f"random-{seed}", 5
     for _ in range(MOST_RUNS):
@@ -137,9 +137,11 @@ def test_killed_five_times_at_random(place, undisturbed, seed):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_killed_while_checkpoints_and_lease_are_on_s3(place, undisturbed, endpoint, road):
-    """And requests come to harm all the time."""
-    road(endpoint)
+def test_a_run_on_faulty_s3_that_is_killed_equals_an_undisturbed_run(
+    place, undisturbed, endpoint, use_endpoint
+):
+    """With faulty requests all the time."""
+    use_endpoint(endpoint)
     make = urllib.request.Request(f"{endpoint}/killed", method="PUT")
     urllib.request.urlopen(make).close()
     said, points = undisturbed
@@ -147,7 +149,7 @@ def test_killed_while_checkpoints_and_lease_are_on_s3(place, undisturbed, endpoi
     with faulty(endpoint, share=0.1, stall_seconds=0.5) as bad:
         process = there.start(name, AWS_ENDPOINT_URL=bad)
         for kind in ("worker", "driver"):
-            learnt(there, 12, process, name)
+            wait_for_clips(there, 12, process, name)
             assert killed(process, kind, there, name)
         finish(process)
         code, out, err = finish(there.start(name, AWS_ENDPOINT_URL=bad))

@@ -1,4 +1,4 @@
-"""A cluster that answers, and cannot be worked on: its token, its versions, not a head at all."""
+"""A cluster that answers but cannot be used: wrong token, other versions, not a head."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.tiny import write_video
 pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(400)]
 
 
-# What a cluster says of itself, in a process of its own that has the token.
+# The metadata of a cluster, read in a separate process that has the token.
 KNOWN = """
 import os, sys
 from ray._raylet import GcsClient
@@ -56,8 +56,8 @@ def run(head, tmp_path):
 
     def run(command, **environment):
         began = time.monotonic()
-        bare = {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
-        code, _, err = finish(start_command(*commands[command], **{**bare, **environment}), 60)
+        defaults = {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
+        code, _, err = finish(start_command(*commands[command], **{**defaults, **environment}), 60)
         assert "Traceback" not in err
         return code, err.splitlines()[-1], time.monotonic() - began
 
@@ -74,7 +74,7 @@ def run(head, tmp_path):
     ],
     ids=["none", "wrong", "mode alone"],
 )
-def test_without_its_token_nobody_works_there(run, command, environment, words):
+def test_a_cluster_without_its_token_is_refused(run, command, environment, words):
     code, said, took = run(command, **environment)
     assert code == 2
     assert words in said
@@ -82,20 +82,20 @@ def test_without_its_token_nobody_works_there(run, command, environment, words):
     assert took < 30
 
 
-def test_with_its_token_the_command_is_done_there(run, head):
+def test_a_command_runs_on_a_cluster_with_its_token(run, head):
     given = {name: head.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     code, said, _ = run("shard", **given)
     assert code == 0, said
 
 
-def test_a_port_that_is_not_the_heads_own(run, head):
+def test_another_port_of_the_head_is_refused(run, head):
     code, said, _ = run("shard", RAY_ADDRESS=f"127.0.0.1:{head.port}")
     assert code == 2
     assert f"RAY_ADDRESS is '127.0.0.1:{head.port}'" in said
 
 
 @pytest.mark.parametrize("other", ["ray_version", "python_version"])
-def test_a_cluster_of_another_version_is_told_with_both(run, head, other):
+def test_a_cluster_of_another_version_is_refused_with_both_versions(run, head, other):
     given = {name: head.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     given["ADDRESS"] = head.address
     before = metadata(given, "print(known.decode())")

@@ -44,7 +44,7 @@ def said(words, began):
 
 
 def warn(cluster, node):
-    """What a cloud's node does when it is told that it will be taken away."""
+    """Drain a node as a cloud's node does after a preemption notice."""
     subprocess.run(
         [
             sys.executable, "-m", "ray.scripts.scripts", "drain-node",
@@ -58,7 +58,7 @@ def warn(cluster, node):
     )  # fmt: skip
 
 
-def test_actors_of_a_job_are_where_no_worker_node_can_take_them_along(cluster, monkeypatch):
+def test_actors_beside_the_driver_run_on_its_node(cluster, monkeypatch):
     for _ in range(3):
         cluster.add_node(num_cpus=1)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
@@ -72,7 +72,7 @@ class _Where:
         return ray.get_runtime_context().get_node_id()
 
 
-def test_two_nodes_then_one_then_two(place, cluster):
+def test_a_run_shrinks_to_one_node_and_grows_back_to_two(place, cluster):
     began = time.monotonic()
     _, second = (cluster.add_node(num_cpus=1) for _ in range(2))
     cluster.wait_for_nodes()
@@ -108,12 +108,12 @@ def test_two_nodes_then_one_then_two(place, cluster):
 
 
 def assert_clips_are_in_order(place):
-    """What one worker learnt after the other was gone is what two would have: losses say so."""
+    """After the loss of a node one worker trains on the same clips as two: losses are equal."""
     by_world = dict(zip(place.checkpoints(NAME), place.worlds(NAME), strict=True))
     first_alone = min(clips for clips, world in by_world.items() if world == 1)
     last_together = max(clips for clips in by_world if clips < first_alone)
     assert by_world[last_together] == 2
-    forked(place, last_together)
+    fork_run(place, last_together)
     to = min(first_alone, last_together // LOG_CLIPS * LOG_CLIPS + 3 * LOG_CLIPS)
     process = place.start(
         "straight", "--clips", to, "--workers", 2, "--checkpoint-every-clips", 200,
@@ -133,8 +133,8 @@ def assert_clips_are_in_order(place):
     assert list(straight.values()) != pytest.approx(one_interval_later, abs=100 * FLOAT32_NOISE)
 
 
-def forked(place, clips):
-    """A run "straight" that stands where the other stood after so many clips."""
+def fork_run(place, clips):
+    """Make a run "straight" with the state of the other one after this many clips."""
     before, after = Path(place.storage, NAME), Path(place.storage, "straight")
     shutil.copytree(place.checkpoints(NAME)[clips], after / "checkpoints" / f"clips-{clips:09d}")
     record = json.loads((before / "run.json").read_text())

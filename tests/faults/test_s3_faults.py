@@ -1,4 +1,4 @@
-"""Every operation of the lake on a road where requests come to harm."""
+"""Every operation of the lake through a proxy that injects faults."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from data_pipeline.storage import lake, s3
 from data_pipeline.storage.lease import lease
 from tests.faults.s3 import Fault, faulty, s3_server
 
-PIECE = 2**20  # what the server is told to take for a part
+PIECE = 2**20  # the server's configured minimum size of a part
 BIG = random.Random(0).randbytes(2 * PIECE + 1)
 SMALL = BIG[:100_000]
 
@@ -33,18 +33,18 @@ def server():
 
 
 @pytest.fixture
-def road(road, server, monkeypatch):
-    """To the server, by an impatient client that takes small pieces."""
+def use_endpoint(use_endpoint, server, monkeypatch):
+    """Use the server, by a client with short timeouts and small pieces."""
     monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.2)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(s3, "_PIECE", PIECE)
-    road(server)
-    return road
+    use_endpoint(server)
+    return use_endpoint
 
 
 @pytest.fixture(scope="module")
 def seen(server):
-    """What somebody else finds in the bucket, who has a road without faults."""
+    """List the bucket as an independent client without faults."""
     other = fsspec.filesystem(
         "s3", endpoint_url=server, key="test", secret="test", skip_instance_cache=True
     )
@@ -62,7 +62,7 @@ def seen(server):
 
 
 def use_all(place, scratch):
-    """Every operation that asks S3, each looked at."""
+    """Every operation that sends requests to S3, each verified."""
     (scratch / "big").write_bytes(BIG)
     small, big, lone = (lake.join(place, name) for name in ("a/small", "a/big", "lone"))
     assert not lake.exists(small)
@@ -89,27 +89,27 @@ def use_all(place, scratch):
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_every_operation_ends_well(server, road, tmp_path, fault):
+def test_every_operation_succeeds_under_each_fault(server, use_endpoint, tmp_path, fault):
     with faulty(server, seed=1, share=0.2, faults=[fault]) as proxy:
-        road(proxy)
+        use_endpoint(proxy)
         use_all(f"s3://bucket/{fault.name}", tmp_path)
 
 
-def test_a_create_whose_answer_was_lost_is_a_success(server, road):
+def test_a_create_with_a_lost_answer_succeeds(server, use_endpoint):
     with faulty(server, seed=0, share=0.5, faults=[Fault.CUT_ANSWER]) as proxy:
-        road(proxy)
+        use_endpoint(proxy)
         for number in range(5):
             lake.create_bytes(f"s3://bucket/lost/{number}", str(number).encode())
-            # The same bytes: what tells its own object from another's is not what is in it.
+            # The same bytes: its own object is not recognised by its content.
             with pytest.raises(FileExistsError):
                 lake.create_bytes(f"s3://bucket/lost/{number}", str(number).encode())
-    road(server)
+    use_endpoint(server)
     assert [lake.read_bytes(f"s3://bucket/lost/{n}") for n in range(5)] == [
         str(n).encode() for n in range(5)
     ]
 
 
-def test_no_truncated_object_is_ever_listed(server, road, seen, tmp_path):
+def test_no_truncated_object_is_ever_listed(server, use_endpoint, seen, tmp_path):
     place = "s3://bucket/listed"
     (tmp_path / "big").write_bytes(BIG)
     whole = {"big": len(BIG), "small": len(SMALL)}
@@ -121,7 +121,7 @@ def test_no_truncated_object_is_ever_listed(server, road, seen, tmp_path):
 
     looking = threading.Thread(target=look)
     with faulty(server, seed=2, share=0.3) as proxy:
-        road(proxy)
+        use_endpoint(proxy)
         looking.start()
         try:
             for number in range(2):
@@ -135,20 +135,20 @@ def test_no_truncated_object_is_ever_listed(server, road, seen, tmp_path):
 
 
 @pytest.mark.parametrize("sent", [0, 1, PIECE // 2, PIECE - 1])
-def test_the_server_keeps_nothing_of_a_body_that_was_cut(server, road, seen, sent):
-    """So that the tests above speak of the lake, not of a server that is too kind or too strict."""
+def test_the_server_stores_nothing_of_a_truncated_body(server, use_endpoint, seen, sent):
+    """So that the tests above test the lake, not a property of the test server."""
     head = f"PUT /bucket/cut/{sent} HTTP/1.1\r\nHost: x\r\nContent-Length: {PIECE}\r\n\r\n"
     host, _, port = server.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + BIG[:sent])
-    road(server)
+    use_endpoint(server)
     lake.write_bytes("s3://bucket/cut/after", b"")
     assert seen("s3://bucket/cut") == {"after": 0}
 
 
 @pytest.mark.parametrize("pieces", [1, 20])
-def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pieces):
-    """One request, cut for ever; and many parts, each of which takes its time."""
+def test_a_killed_upload_leaves_nothing_visible(server, use_endpoint, seen, tmp_path, pieces):
+    """One request that is always cut; and many slow parts."""
     local, place = tmp_path / "local", f"s3://bucket/killed-{pieces}"
     local.write_bytes(bytes(pieces * PIECE))
     code = (
@@ -158,7 +158,7 @@ def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pi
     )
     fault, share = (Fault.CUT_REQUEST, 1.0) if pieces == 1 else (Fault.STALL, 0.5)
     with faulty(server, seed=3, share=share, faults=[fault], stall_seconds=0.2) as proxy:
-        road(proxy)
+        use_endpoint(proxy)
         writer = subprocess.Popen(
             [sys.executable, "-c", code, str(local), f"{place}/file"], stdout=subprocess.PIPE
         )
@@ -175,27 +175,27 @@ def test_a_killed_upload_leaves_nothing_visible(server, road, seen, tmp_path, pi
 def parts_of(store, place):
     """How many parts of the one unfinished upload the server has."""
     uploads = store.call_s3("list_multipart_uploads", Bucket="bucket").get("Uploads", [])
-    asked = [u for u in uploads if place.endswith(u["Key"].partition("/")[0])]
-    if not asked:
+    unfinished = [u for u in uploads if place.endswith(u["Key"].partition("/")[0])]
+    if not unfinished:
         return 0
     found = store.call_s3(
-        "list_parts", Bucket="bucket", Key=asked[0]["Key"], UploadId=asked[0]["UploadId"]
+        "list_parts", Bucket="bucket", Key=unfinished[0]["Key"], UploadId=unfinished[0]["UploadId"]
     )
     return len(found.get("Parts", []))
 
 
-@pytest.mark.usefixtures("road")
-def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("use_endpoint")
+def test_a_failed_upload_is_aborted(seen, tmp_path, monkeypatch):
     """An exception between two parts: nothing is visible, and no parts are kept."""
     (tmp_path / "big").write_bytes(BIG)
     ask, parts = s3._request, []
 
-    def interrupted(uri, method, **asked):
+    def interrupted(uri, method, **arguments):
         if method == "upload_part":
             parts.append(method)
             if len(parts) == 2:
                 raise KeyboardInterrupt
-        return ask(uri, method, **asked)
+        return ask(uri, method, **arguments)
 
     monkeypatch.setattr(s3, "_request", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -206,37 +206,37 @@ def test_a_broken_upload_is_taken_back(seen, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.STALL, Fault.BAD_GATEWAY])
-def test_a_store_that_stays_ill_is_given_up(server, road, monkeypatch, fault):
+def test_a_persistent_fault_ends_the_retries(server, use_endpoint, monkeypatch, fault):
     lake.write_bytes("s3://bucket/ill", b"text")
     monkeypatch.setattr(s3, "RETRY_TIMEOUT_S", 0.6)
     with faulty(server, share=1.0, faults=[fault]) as proxy:
-        road(proxy)
+        use_endpoint(proxy)
         with pytest.raises(lake.TransientError, match="run the same command again later") as found:
             lake.read_bytes("s3://bucket/ill")
         assert "\n" not in str(found.value)
 
 
-def test_a_lease_survives_what_is_shorter_than_it(server, road):
-    """Some renewals, each of which asks several times."""
+def test_a_lease_survives_faults_shorter_than_its_time(server, use_endpoint):
+    """Some renewals, each with several requests."""
     with (
         faulty(server, seed=4, share=0.2) as proxy,
-        road(proxy) or lease("s3://bucket/lease", what="bucket", seconds=2.0) as held,
+        use_endpoint(proxy) or lease("s3://bucket/lease", what="bucket", seconds=2.0) as held,
     ):
         for _ in range(5):
             time.sleep(0.3)
             held.check()
 
 
-@pytest.mark.usefixtures("road")
-def test_parts_that_are_an_object_already(seen, tmp_path, monkeypatch):
-    """The answer to the request that made the object was lost; asked again, there is no upload."""
+@pytest.mark.usefixtures("use_endpoint")
+def test_completing_an_upload_again_after_a_lost_answer(seen, tmp_path, monkeypatch):
+    """The answer to the completing request was lost; a retry finds no upload any more."""
     (tmp_path / "big").write_bytes(BIG)
     ask, completed = s3._try, []
 
-    def forgetful(uri, method, asked, seconds):
+    def forgetful(uri, method, arguments, seconds):
         if method == "complete_multipart_upload" and completed:
             raise FileNotFoundError("NoSuchUpload")  # as some stores say
-        answer = ask(uri, method, asked, seconds)
+        answer = ask(uri, method, arguments, seconds)
         if method == "complete_multipart_upload":
             completed.append(uri)
             raise lake.TransientError("no answer")

@@ -1,4 +1,4 @@
-"""A whole sharding whose way to S3 resets, stalls, answers 503 and cuts bodies."""
+"""A whole sharding through a proxy to S3 that resets, stalls, answers 503 and cuts bodies."""
 
 import json
 import threading
@@ -21,16 +21,16 @@ def watch(uri, over, sizes):
             sizes.setdefault(entry.name, set()).add(entry.size)
 
 
-def check(videos, undisturbed, endpoint, road, seed):
+def check(videos, undisturbed, endpoint, use_endpoint, seed):
     uri = f"s3://bad-network-{seed}/curated/tiny/v1"
-    road(endpoint)
+    use_endpoint(endpoint)
     client().mkdir(f"bad-network-{seed}")
     over, sizes = threading.Event(), {}
     watcher = threading.Thread(target=watch, args=(uri, over, sizes))
     with faulty(endpoint, seed=seed, share=0.15) as bad:
-        road(bad)
+        use_endpoint(bad)
         process = start(videos, uri)
-        road(endpoint)
+        use_endpoint(endpoint)
         watcher.start()
         code, out, err = finish(process)
     time.sleep(0.2)
@@ -45,12 +45,16 @@ def check(videos, undisturbed, endpoint, road, seed):
 
 @pytest.mark.faults
 @pytest.mark.distributed
-def test_same_digest_and_nothing_truncated(videos, undisturbed, endpoint, road):
-    check(videos, undisturbed, endpoint, road, seed=0)
+def test_sharding_over_a_bad_network_gives_the_same_digest(
+    videos, undisturbed, endpoint, use_endpoint
+):
+    check(videos, undisturbed, endpoint, use_endpoint, seed=0)
 
 
 @pytest.mark.long
 @pytest.mark.distributed
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_same_digest_on_many_bad_roads(videos, undisturbed, endpoint, road, seed):
-    check(videos, undisturbed, endpoint, road, seed)
+def test_sharding_over_many_bad_networks_gives_the_same_digest(
+    videos, undisturbed, endpoint, use_endpoint, seed
+):
+    check(videos, undisturbed, endpoint, use_endpoint, seed)

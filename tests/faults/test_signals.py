@@ -1,4 +1,4 @@
-"""Real commands, ended by signals: exit code, one line, MLflow run closed, nothing left behind."""
+"""Real commands ended by signals: exit code, one line, MLflow run closed, no leftovers."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ def temporary():
 
 
 def left_in(folder):
-    """What commands left there; folders of Ray and caches of torch are theirs."""
+    """Scratch folders that commands left there."""
     return sorted(path.name for path in folder.glob("sttn-scratch-*"))
 
 
@@ -46,7 +46,7 @@ def gone(pids):
 
 
 def ended(process, number):
-    """Send a signal to a command; its exit code, stderr, and how long it took."""
+    """Send a signal to a command; returns its exit code, stderr, and seconds until its end."""
     below = [pid for pid, _ in descendants(process.pid)]
     began = time.monotonic()
     process.send_signal(number)
@@ -63,7 +63,7 @@ def status(place, name):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_training_ends_by_each(place, temporary, number):
+def test_training_ends_on_each_signal(place, temporary, number):
     name = number.name
     process = place.start(name, TMPDIR=str(temporary))
     wait_until(lambda: place.reached(name) >= 4, process=process)
@@ -76,7 +76,7 @@ def test_training_ends_by_each(place, temporary, number):
     assert left_in(temporary) == []
 
 
-def test_training_that_has_hardly_begun_ends_too(place, temporary):
+def test_training_that_is_just_starting_ends_on_a_signal(place, temporary):
     process = place.start("early", TMPDIR=str(temporary))
     record = Path(place.storage, "early", "run.json")
     wait_until(record.exists, process=process)  # Ray is about to start
@@ -86,7 +86,7 @@ def test_training_that_has_hardly_begun_ends_too(place, temporary):
     assert status(place, "early") == "KILLED"
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next_command(place, temporary):
+def test_leftovers_of_a_killed_run_are_removed_by_the_next_command(place, temporary):
     process = place.start("killed", TMPDIR=str(temporary))
     wait_until(lambda: place.reached("killed") >= 4, process=process)
     wait_until(lambda: left_in(temporary), process=process)
@@ -101,7 +101,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_command(place, temporary)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-def test_sharding_ends_by_each(videos, temporary, tmp_path, number):
+def test_sharding_ends_on_each_signal(videos, temporary, tmp_path, number):
     process = start_sharding(videos, tmp_path / "v1", TMPDIR=str(temporary))
     wait_until(lambda: left_in(temporary), process=process)  # a shard is being written
     code, err, _ = ended(process, number)

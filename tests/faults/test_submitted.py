@@ -1,4 +1,4 @@
-"""Training as a job of a Ray cluster that wants a token: what a user types, word for word."""
+"""Training as a job of a Ray cluster that requires a token: the commands as a user types them."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """The tracked files: what lies about in a working tree is not what is shown here."""
+    """A clean checkout of the tracked files."""
     folder = tmp_path_factory.mktemp("checkout")
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -53,7 +53,7 @@ def head(checkout):
         yield head
 
 
-def test_a_submitted_run_is_the_run_that_the_command_does(place, head):
+def test_a_submitted_run_equals_a_local_run(place, head):
     run = [
         "python", "training/run.py", "smoke", "--name", "submitted", "--clips", str(CLIPS),
         "--data", str(place.data), "--storage", str(place.storage),
@@ -71,8 +71,8 @@ def test_a_submitted_run_is_the_run_that_the_command_does(place, head):
     assert json.loads(out.splitlines()[-1])["weights_sha256"] == said["weights_sha256"]
 
 
-def test_the_lines_of_the_readme_keep_the_commit(place, head):
-    """Typed as they stand, with the values of this cluster and of this run in their places."""
+def test_the_readme_commands_record_the_commit(place, head):
+    """Run unchanged, with the values of this cluster and of this run filled in."""
     readme = (ROOT / "training" / "README.md").read_text()
     (lines,) = (
         b for b in re.findall(r"```sh[^\n]*\n(.*?)```", readme, re.S) if "ray job submit" in b
@@ -87,11 +87,11 @@ def test_the_lines_of_the_readme_keep_the_commit(place, head):
     ):
         assert f"{flag} URI" in lines
         lines = lines.replace(f"{flag} URI", f"{flag} '{value}'")
-    bare = {k: v for k, v in head.environment.items() if not k.startswith("RAY_AUTH")}
+    environment = {k: v for k, v in head.environment.items() if not k.startswith("RAY_AUTH")}
     done = subprocess.run(
         ["bash", "-ec", f"{lines.rstrip()} --name readme --clips {CLIPS}"],
         cwd=head.checkout,
-        env=bare,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -106,7 +106,7 @@ def test_the_lines_of_the_readme_keep_the_commit(place, head):
     assert tags[names.COMMIT] == commit.stdout.strip()
 
 
-def test_the_bare_command_says_what_it_lacks(head):
+def test_a_command_without_flags_names_the_missing_settings(head):
     code, out = head.ray_job("submit", "--working-dir", ".", "--", "python", "training/run.py")
     assert code == 1
     assert "exit code 2" in out
@@ -116,8 +116,8 @@ def test_the_bare_command_says_what_it_lacks(head):
     assert "Traceback" not in out
 
 
-def test_the_bare_command_finds_everything_in_the_environment(place, head):
-    """The default preset wants 8 GPUs: on a cluster, which may grow, it waits for them."""
+def test_a_command_without_flags_reads_the_environment(place, head):
+    """The default preset requires 8 GPUs: on a cluster, which may grow, it waits for them."""
     variables = {name: str(getattr(place, field)) for field, name in VARIABLES.items()}
     given = json.dumps({"env_vars": variables})
     words = "--working-dir", ".", "--submission-id", "bare", "--no-wait"
@@ -133,7 +133,7 @@ def test_the_bare_command_finds_everything_in_the_environment(place, head):
 
 
 @pytest.mark.parametrize(("token", "words"), [("wrong", "Authentication failed"), ("", "token")])
-def test_nobody_submits_without_the_token(head, token, words):
+def test_submission_without_the_token_is_refused(head, token, words):
     command = "submit", "--submission-id", f"no-{token}", "--working-dir", "."
     given = {"RAY_AUTH_TOKEN": token and secrets.token_hex(16), "HOME": str(head.checkout)}
     code, out = head.ray_job(*command, "--", "python", "training/run.py", **given)

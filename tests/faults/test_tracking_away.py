@@ -1,4 +1,4 @@
-"""A real MLflow server: slow, failing, dead in the middle of a run, and back."""
+"""A real MLflow server: slow, failing, killed in the middle of a run, and back."""
 
 import json
 import threading
@@ -28,11 +28,11 @@ def server(tmp_path):
         yield server
 
 
-def test_mlflow_fails_and_dies_and_comes_back_while_a_run_goes_on(place, server):
-    """Every fault of a network, server errors and answers that do not come among them."""
+def test_training_continues_while_mlflow_fails_and_comes_back(place, server):
+    """With every network fault, among them server errors and missing answers."""
     bad = threading.Event()
 
-    def learnt(clips, what):
+    def wait_for_clips(clips, what):
         began, from_clips = time.monotonic(), place.reached("away")
         wait_until(lambda: place.reached("away") >= from_clips + clips, 20, process)
         print(f"{what}: {clips} of {CLIPS} clips in {time.monotonic() - began:.1f} s")
@@ -40,11 +40,11 @@ def test_mlflow_fails_and_dies_and_comes_back_while_a_run_goes_on(place, server)
     with faulty(server.uri, share=0.6, stall_seconds=8, on=bad.is_set) as uri:
         process = place.start("away", "--tracking-uri", uri)
         wait_until(lambda: place.reached("away") >= 8, process=process)
-        learnt(16, "MLflow there")
+        wait_for_clips(16, "MLflow there")
         bad.set()
-        learnt(16, "most requests fail or wait")
+        wait_for_clips(16, "most requests fail or wait")
         server.kill()
-        learnt(16, "SIGKILL to MLflow")
+        wait_for_clips(16, "SIGKILL to MLflow")
         server.start()
         bad.clear()
         code, out, err = finish(process)
@@ -57,20 +57,20 @@ def test_mlflow_fails_and_dies_and_comes_back_while_a_run_goes_on(place, server)
     assert place.points("away", server.uri) == place.points("there")
 
 
-def test_without_mlflow_a_run_does_not_begin_and_says_so(place):
-    nobody = "http://127.0.0.1:9"
+def test_a_run_without_mlflow_does_not_start(place):
+    unreachable = "http://127.0.0.1:9"
     began = time.monotonic()
-    code, _, err = finish(place.start("never", "--tracking-uri", nobody))
+    code, _, err = finish(place.start("never", "--tracking-uri", unreachable))
     assert code == 2
-    assert f"MLflow at {nobody} does not answer" in err
+    assert f"MLflow at {unreachable} does not answer" in err
     assert err.count("\n") == 1
     assert time.monotonic() - began < 60
     assert not Path(place.storage, "never", "run.json").exists()
 
 
 @pytest.mark.long
-def test_a_short_outage_at_its_end_does_not_cost_an_evaluation(server, tmp_path):
-    """MLflow is killed while the model works, and is back only after it is done."""
+def test_an_evaluation_survives_a_short_outage_at_its_end(server, tmp_path):
+    """MLflow is killed while the model works, and is back only after that."""
     at_work = tmp_path / "at-work"
     body = f"__import__('pathlib').Path({str(at_work)!r}).touch()\n        {foreign.GREY}"
     foreign.register(server.uri, tmp_path / "model", body)

@@ -13,7 +13,7 @@ from tests.faults.sharding import start
 
 @pytest.mark.faults
 @pytest.mark.distributed
-def test_one_wins_and_the_other_says_so(videos, tmp_path):
+def test_a_second_writer_is_refused_while_the_first_builds(videos, tmp_path):
     output = tmp_path / "v1"
     first = start(videos, output)
     while not list(output.glob(f"{manifest.LEASE}/*.json")):

@@ -1,4 +1,4 @@
-"""The `train` command as a process of its own, to be killed or hindered."""
+"""The `train` command as a separate process, to be killed or disturbed."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ class Place:
         return f"sqlite:///{self.folder}/mlflow.db"
 
     def start(self, name: str, *flags: object, **environment: str) -> "subprocess.Popen[str]":
-        """Start, or go on with, a run of the smoke preset."""
+        """Start or resume a run of the smoke preset."""
         return start_command(
             "training/run.py", "smoke", "--name", name, "--clips", CLIPS,
             "--checkpoint-every-clips", 4, "--log-every-clips", 4, "--keep-checkpoints", 1000,
@@ -47,7 +47,7 @@ class Place:
         )  # fmt: skip
 
     def checkpoints(self, name: str) -> dict[int, str]:
-        """Clips -> URI of what a run has written."""
+        """Clips -> URI of each checkpoint of a run."""
         return checkpoint.complete(lake.join(self.storage, name))
 
     def reached(self, name: str) -> int:
@@ -82,14 +82,14 @@ class Place:
 
 
 def made(folder: Path) -> Place:
-    """A place with a tiny data set, and nothing learnt yet."""
+    """A place with a tiny data set and no runs."""
     place = Place(folder)
     shard_tiny(place.data, write_videos(folder / "videos", (24, 16, 12)))
     return place
 
 
 def wait_until(what, seconds=240.0, process=None):
-    """Wait for a condition, as long as a process runs; fails when it does not come."""
+    """Wait for a condition while a process runs; fails when it does not come true."""
     end = time.monotonic() + seconds
     while not what():
         if process is not None and process.poll() is not None:
