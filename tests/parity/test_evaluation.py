@@ -1,4 +1,4 @@
-"""VFID and warping error against what the field's own scripts give."""
+"""VFID and warping error against the results of the published scripts."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_features_of_i3d_in_float64(weights, own):
     assert np.abs(found - wanted).max() < FLOAT64
 
 
-def test_weights_come_from_either_kind_of_file_and_nothing_else(weights, tmp_path):
+def test_i3d_weights_are_read_from_both_file_formats_only(weights, tmp_path):
     torch.save(weights, tmp_path / "i3d.pt")
     read, sha256 = i3d.load(tmp_path / "i3d.pt")
     assert read.keys() == weights.keys()
@@ -82,7 +82,7 @@ def frames():
 
 
 @pytest.mark.parametrize("at", range(3))
-def test_what_is_visible_and_what_is_warped(frames, at):
+def test_visibility_and_warping(frames, at):
     found = flow.step(*formula.flows(at))
     occluded = np.unpackbits(ARRAYS[f"occlusion_packed_t{at}"]).reshape(240, 432).astype(bool)
     assert (found.visible == occluded).sum() <= 3  # pixels within rounding of the limit

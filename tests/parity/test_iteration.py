@@ -159,7 +159,7 @@ def test_gradients(iterations, official, precision, number, which):
         torch.testing.assert_close(sample, torch.tensor(wanted).double(), rtol=0, atol=atol)
 
 
-def test_the_gradient_that_is_zero(iterations, precision):
+def test_the_gradient_of_the_key_bias_is_zero(iterations, precision):
     limit = 1e-5 if precision == "float32" else 1e-13
     for one in iterations:
         for name, value in one.gradients.items():
@@ -169,15 +169,15 @@ def test_the_gradient_that_is_zero(iterations, precision):
 
 @BOTH
 @FIRST_AND_SECOND
-def test_changes_of_the_parameters(iterations, official, precision, number, which):
+def test_parameter_updates(iterations, official, precision, number, which):
     limit = PRECISIONS[precision].change[number]
     for name, wanted in by_name(official[number], which, "delta_l2").items():
         found = float(iterations[number].changes[name].norm())
         assert found == pytest.approx(wanted, rel=limit), name
 
 
-def test_spectral_norms_and_the_generator_after_both(iterations, adversary, precision):
-    assert len(iterations) == 2  # they were gone through
+def test_spectral_norms_and_the_generator_after_both_iterations(iterations, adversary, precision):
+    assert len(iterations) == 2  # both were run
     how = PRECISIONS[precision]
     with np.load(HERE / "iterations.npz") as file:
         stored = {name: file[name] for name in file if name.startswith(precision)}

@@ -58,7 +58,7 @@ def features_of(network, frames, masks):
     return found
 
 
-def test_the_formula_gives_the_weights_and_inputs_that_were_used():
+def test_the_formula_reproduces_the_reference_weights_and_inputs():
     found = {}
     for network, weight in (
         ("generator", formula.generator_weight),
@@ -105,7 +105,7 @@ def test_the_generator_equals_the_official_one_in_float64(of_generator):
 
 
 @torch.no_grad()
-def test_the_whole_forward_pass_is_its_parts():
+def test_the_forward_pass_equals_its_parts():
     network = generator()
     frames, masks = (x[..., :96, :144] for x in batch("B2x3"))
     whole = network(frames * (1 - masks), masks)
@@ -138,7 +138,7 @@ def test_the_discriminator_equals_the_official_one_after_each_power_iteration(
 
 
 @torch.no_grad()
-def test_clips_apart_and_strung_together_as_the_official_trainer_does(of_discriminator):
+def test_separate_and_concatenated_clips_match_the_official_trainer(of_discriminator):
     frames, _ = batch("B2x3")
     for clips_apart in (True, False):
         network = discriminator()

@@ -13,7 +13,7 @@ KNOWN = json.loads((Path(__file__).parent / "windows.json").read_text())
 
 @pytest.mark.parametrize("schedule", [Schedule(reference=True), Schedule()], ids=["ref", "default"])
 @pytest.mark.parametrize("length", KNOWN["lengths"])
-def test_windows_are_those_of_the_official_driver(length, schedule):
+def test_windows_match_the_official_driver(length, schedule):
     frames = int(length)
     found = [
         {
@@ -26,8 +26,8 @@ def test_windows_are_those_of_the_official_driver(length, schedule):
     assert found == KNOWN["lengths"][length]["windows"]
 
 
-class Told(torch.nn.Module):
-    """Instead of a generator: predicts what the reference run predicted.
+class ReferenceModel(torch.nn.Module):
+    """Stands in for a generator: gives the predictions of the reference run.
 
     A frame's number is in its first pixel; a window is known by the order of windows.
     """
@@ -55,14 +55,14 @@ class Told(torch.nn.Module):
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_blending_is_that_of_the_official_driver(reference):
+def test_blending_matches_the_official_driver(reference):
     run = KNOWN["value_run"]
     frames = [torch.full((4, 4, 3), i, dtype=torch.uint8) for i in range(run["length"])]
     masks = [torch.zeros(4, 4, dtype=torch.uint8) for _ in frames]
     for mask in masks:
         mask[1:3, 1:] = 1
     schedule = Schedule(reference=reference)
-    found = list(stream(Told(schedule.stride), zip(frames, masks, strict=True), schedule))
+    found = list(stream(ReferenceModel(schedule.stride), zip(frames, masks, strict=True), schedule))
     inside = torch.stack([one[2, 2] for one in found]).int()
     wanted = torch.tensor(run["final_uint8"]).unsqueeze(1)
     if reference:
