@@ -1,1 +1,1 @@
-"""Programs that measure: speeds and sizes beside what they must beat, never as tests."""
+"""Benchmarks: speeds and sizes beside their baselines, never run as tests."""

@@ -1,4 +1,4 @@
-"""How every benchmark tells what it measured: a line of JSON, or of words, a figure."""
+"""How every benchmark prints its results: one line of JSON or text per figure."""
 
 import json
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number beside what it must beat, both measured in the same run."""
+    """One measured number beside its baseline, both measured in the same run."""
 
     figure: str
     """What was measured."""

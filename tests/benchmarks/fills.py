@@ -1,10 +1,10 @@
-"""What classical fills and a version put into holes of real videos, and what propagation costs.
+"""Quality of classical fills and of a version on real videos, and the cost of propagation.
 
 python tests/benchmarks/fills.py --videos YOUTUBE_VOS_FOLDER --held-out ID ... [--json]
     [--model models:/sttn@champion --tracking-uri URI]
 
 Videos at 432x240, 8 clips of 20 frames each (protocol `clean`), four kinds of holes: those of the
-data set (standing still, moving), a band of subtitles and a logo that moves. PSNR in the hole, mean
+data set (static, moving), a band of subtitles and a moving logo. PSNR in the hole, mean
 over videos.
 """
 
@@ -55,23 +55,23 @@ def main() -> None:
     parser.add_argument("--model", help="a version to score too")
     parser.add_argument("--tracking-uri", default="", help="of its registry")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     fills: dict[str, ClipFill] = dict(FILLS)
-    if asked.model:
-        uri = connection.absolute_uri(asked.tracking_uri)
-        fills[asked.model] = load(uri, registry.resolve(uri, asked.model)).inpaint
+    if arguments.model:
+        uri = connection.absolute_uri(arguments.tracking_uri)
+        fills[arguments.model] = load(uri, registry.resolve(uri, arguments.model)).inpaint
     with tempfile.TemporaryDirectory() as folder:
-        show(_figures(_made(folder, asked), fills), json_lines=asked.json)
+        show(_figures(_made(folder, arguments), fills), json_lines=arguments.json)
 
 
-def _made(folder: str, asked: argparse.Namespace) -> DataSet:
+def _made(folder: str, arguments: argparse.Namespace) -> DataSet:
     config = ShardConfig(
         source="youtube-vos",
-        input=(asked.videos,),
+        input=(arguments.videos,),
         output=f"{folder}/v1",
-        held_out=tuple(asked.held_out),
+        held_out=tuple(arguments.held_out),
         width=WIDTH,
         height=HEIGHT,
         static=8,

@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    show(figures(asked.device, asked.rounds), json_lines=asked.json)
+    arguments = parser.parse_args()
+    show(figures(arguments.device, arguments.rounds), json_lines=arguments.json)
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--clips", type=int, default=300)
-    asked = parser.parse_args()
-    show((*_times(asked.clips), *_sizes()), json_lines=asked.json)
+    arguments = parser.parse_args()
+    show((*_times(arguments.clips), *_sizes()), json_lines=arguments.json)
 
 
 def _times(clips: int) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""The training iteration as the official code computes it, in plain torch: what ours has to beat.
+"""The training iteration as the official code computes it, in plain torch: the baseline of ours.
 
 Its layouts (channels first, a token ordered by channel), its mask path (computed and dropped), its
 separate query, key and value, its power iteration inside every forward pass, its clips strung

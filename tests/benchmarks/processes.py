@@ -1,4 +1,4 @@
-"""A training iteration of two processes: sharded against copies, and what of it waits for data.
+"""A training iteration of two processes: sharded against copies, and the share of data loading.
 
 python tests/benchmarks/processes.py [--json] [--rounds 3] [--frames 5] [--fill propagate]
 """
@@ -45,10 +45,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=5, help="of a clip")
     parser.add_argument("--fill", choices=("none", "diffuse", "propagate"), default="none")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        wanted = figures(Path(folder), asked.frames, asked.rounds, asked.fill)
-        show(wanted, json_lines=asked.json)
+        wanted = figures(Path(folder), arguments.frames, arguments.rounds, arguments.fill)
+        show(wanted, json_lines=arguments.json)
 
 
 def figures(folder: Path, frames: int, rounds: int, fill: Any) -> Iterator[Figure]:
@@ -109,19 +109,19 @@ def _timed(
     waited: list[float] = []
     for number in range(rounds + 1):
         for way, step in steps.items():
-            asked = time.perf_counter()
+            requested = time.perf_counter()
             batch = next(batches)
             began = time.perf_counter()
             step(batch)
             dist.barrier()
             if number:  # the first round warms up
-                waited.append(began - asked)
+                waited.append(began - requested)
                 seconds[way].append(time.perf_counter() - began)
     return seconds, sum(waited) / sum(map(sum, seconds.values()))
 
 
 def _copies(adversary: Adversary) -> Callable[[Any], object]:
-    """What copies must do at least: each process learns, gradients are added as one tensor."""
+    """The minimal work of copies: each process trains, gradients are added as one tensor."""
     both = adversary.generator, adversary.discriminator
     own = {id(parameter) for network in both for parameter in network.parameters()}
 

@@ -58,8 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--clips", type=int, default=10_000)
-    asked = parser.parse_args()
-    show(_figures(asked.clips), json_lines=asked.json)
+    arguments = parser.parse_args()
+    show(_figures(arguments.clips), json_lines=arguments.json)
 
 
 def _figures(clips: int) -> Iterator[Figure]:

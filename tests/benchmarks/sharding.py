@@ -46,12 +46,14 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=24)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sharding = tuple(_sharding(Path(folder), asked.videos, asked.frames, asked.rounds))
+        sharding = tuple(
+            _sharding(Path(folder), arguments.videos, arguments.frames, arguments.rounds)
+        )
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         planning = alone.submit(_planning).result()
-    show((*sharding, *planning), json_lines=asked.json)
+    show((*sharding, *planning), json_lines=arguments.json)
 
 
 def _sharding(folder: Path, videos: int, frames: int, rounds: int) -> Iterator[Figure]:
@@ -88,7 +90,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _plain_loop(config: ShardConfig, path: Path) -> None:
-    """What somebody would write in an hour: no plan, no Ray, no manifest; one tar."""
+    """A naive implementation: no plan, no Ray, no manifest; one tar."""
     kinds = free_form.variant_kinds(config.static, config.moving)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for video in find_videos(config):

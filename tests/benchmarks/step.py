@@ -42,10 +42,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="of a batch; default 1 on a CPU, 8 on a GPU")
     parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    clips = asked.clips or (1 if asked.device == "cpu" else 8)
-    shape = clips, asked.frames, 240, 432  # the official patches fit no other size
-    show(figures(asked.device, shape, asked.rounds), json_lines=asked.json)
+    arguments = parser.parse_args()
+    clips = arguments.clips or (1 if arguments.device == "cpu" else 8)
+    shape = clips, arguments.frames, 240, 432  # the official patches fit no other size
+    show(figures(arguments.device, shape, arguments.rounds), json_lines=arguments.json)
 
 
 def figures(device: str, shape: tuple[int, int, int, int], rounds: int) -> Iterator[Figure]:
@@ -190,9 +190,9 @@ def _batch(shape: tuple[int, int, int, int], device: str) -> Batch:
 
 
 def _peak_bytes(device: str, shape: tuple[int, int, int, int], recompute: bool) -> int:
-    """What an iteration holds at most beyond networks, optimisers and batch; a process of its own.
+    """Peak bytes of an iteration beyond networks, optimisers and batch; in a separate process.
 
-    On a CPU the most that the process ever held counts, on a GPU what was allocated.
+    On a CPU the peak resident memory of the process counts, on a GPU the allocated memory.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_peak_here, device, shape, recompute).result()

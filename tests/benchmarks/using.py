@@ -1,4 +1,4 @@
-"""A model through the commands: memory over the length of a video, what hides behind the model.
+"""A model through the commands: memory over the length of a video, work overlapped with the model.
 
 python tests/benchmarks/using.py [--json] [--frames 3000]
 """
@@ -42,9 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--frames", type=int, default=3000, help="of the long video")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        show(figures(Path(folder), asked.frames), json_lines=asked.json)
+        show(figures(Path(folder), arguments.frames), json_lines=arguments.json)
 
 
 def figures(folder: Path, frames: int) -> Iterator[Figure]:
@@ -82,7 +82,7 @@ def _registered(uri: str, shape: GeneratorConfig, width: int, height: int) -> Ve
 def _inpainted(
     folder: Path, uri: str, version: Version, frames: int, width: int, height: int
 ) -> dict[str, Any]:
-    """What the command says of one video, and its `peak` of memory in bytes."""
+    """The command's JSON for one video, and its `peak` of memory in bytes."""
     video = write_video(folder / "in.mp4", frames=frames, width=width, height=height)
     command = [
         sys.executable, "mlops/inpaint.py", str(video), "100,60,60,40", str(folder / "out.mp4"),
