@@ -1,4 +1,4 @@
-"""The whole line on tiny videos, each command in a process of its own, as a user runs it."""
+"""The whole pipeline on tiny videos, each command in a separate process, as a user runs it."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def run(*command, expect=0, **environment):
 
 
 class Line:
-    """Where the line's products lie."""
+    """Paths of the pipeline's products."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -60,7 +60,7 @@ class Line:
         )  # fmt: skip
 
     def client(self):
-        # Both: the registry of an earlier test in this process would be taken else.
+        # Both URIs: else it would use the registry of an earlier test in this process.
         return MlflowClient(self.tracking, self.tracking)
 
 
@@ -103,7 +103,7 @@ def test_training_twice_registers_once(line, trained):
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_run_refuses_to_learn_something_else(line):
+def test_a_run_refuses_a_changed_config(line):
     refused = run(
         "training/run.py", "smoke", "--data", line.data, "--storage", line.folder / "runs",
         "--tracking-uri", line.tracking, "--name", "resumed", "--seed", "1", expect=2,
@@ -111,7 +111,7 @@ def test_a_run_refuses_to_learn_something_else(line):
     assert "seed was 0, is 1" in refused.stderr
 
 
-def test_the_candidate_is_scored_once_and_not_promoted_for_nothing(line, trained):
+def test_the_candidate_is_scored_once_and_refused_below_the_floor(line, trained):
     command = (
         "mlops/evaluate.py", "--model", trained["model"], "--data", line.data, "--tracking-uri",
         line.tracking, "--clips-per-video", 2, "--frames-per-clip", 6, "--workers", 1, "--json",
@@ -124,7 +124,7 @@ def test_the_candidate_is_scored_once_and_not_promoted_for_nothing(line, trained
     assert "champion" not in line.client().get_registered_model("sttn").aliases
 
 
-def test_a_version_fills_a_video_and_keeps_its_fps_and_frames(line, trained, tmp_path):
+def test_inpaint_keeps_fps_and_number_of_frames(line, trained, tmp_path):
     out = tmp_path / "out.mp4"
     run(
         "mlops/inpaint.py", line.videos[0], "20,30,40,24", out, "--model", trained["model"],
