@@ -14,7 +14,7 @@ from mlops.tracking import connection
 # (a run of 80 clips beside two busy cores: 65 s with 0, over 250 s with 15).
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-# How long one example takes tells of the machine and of what runs beside, nothing of the code.
+# The time of one example depends on the machine and its load, not on the code.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Make a folder of a name once for all test processes, and give it to each of them."""
+    """Make a named folder once for all test processes; each of them gets it."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 

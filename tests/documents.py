@@ -39,7 +39,7 @@ class Block:
     document: str
     language: str
     needs: str
-    """What a machine must have for it to run; "" = a test runs it."""
+    """What a machine needs to run it; "" = a test runs it."""
     text: str
 
     @property
@@ -92,14 +92,14 @@ def rows(document: str, heading: str) -> list[list[str]]:
 
 
 class _ParsedError(BaseException):
-    """A command line is right: what the command would do then is of no interest here."""
+    """A command line is right: the command itself is not run."""
 
 
 def complaint_of(path: str, *words: str) -> str:
-    """What a command says of its command line; "" where it takes it, without a warning."""
+    """The error or warning of a command about its command line; "" where there is none."""
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     cli, said = tyro.cli, io.StringIO()
-    # What is submitted is parsed after what submits it.
+    # A submitted command line is parsed after that of the submission.
     left = 2 if "--" in words else 1
 
     def parsed(*args, **kwargs):

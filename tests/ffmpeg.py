@@ -1,4 +1,4 @@
-"""ffmpeg itself: makes odd files for tests, and is the second opinion of what a player shows."""
+"""ffmpeg itself: makes odd files for tests, and is the reference for what a player shows."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def ffmpeg(*args: object) -> str:
-    """Run ffmpeg; returns what it says (stderr), which describes its inputs and outputs."""
+    """Run ffmpeg; returns its stderr, which describes its inputs and outputs."""
     done = subprocess.run(
         [FFMPEG, "-hide_banner", "-nostdin", "-y", *map(str, args)],
         capture_output=True,
@@ -23,7 +23,7 @@ def ffmpeg(*args: object) -> str:
 
 
 def said_about(path: Path) -> str:
-    """What ffmpeg says about a file: streams, colours, aspect, duration, chapters."""
+    """ffmpeg's description of a file: streams, colours, aspect, duration, chapters."""
     return subprocess.run(
         [FFMPEG, "-hide_banner", "-nostdin", "-i", str(path)],
         capture_output=True,

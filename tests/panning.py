@@ -1,4 +1,4 @@
-"""Videos whose truth is known: a smooth picture that moves steadily, and holes that move too.
+"""Videos with known ground truth: a smooth picture that moves steadily, and moving holes.
 
 The picture is a formula, so that a pan by parts of a pixel is exact.
 """
@@ -24,12 +24,12 @@ def moving_hole(frames, step, *, first=10, top=20, height=HEIGHT, width=WIDTH):
 
 
 def hidden(frames, masks):
-    """The frames with what is behind the holes taken away."""
+    """The frames with their holes blacked out."""
     return np.where(masks[..., np.newaxis] != 0, np.uint8(0), frames)
 
 
 def psnr_db(found, truth, where):
-    """Over the pixels [T,H,W] that are asked about."""
+    """PSNR over the pixels [T,H,W] given by `where`."""
     error = found[where].astype(np.float64) - truth[where]
     return float(10 * np.log10(255**2 / max(np.square(error).mean(), 1e-9)))
 

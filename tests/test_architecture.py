@@ -1,4 +1,4 @@
-"""What holds for whole rooms. Which room may import which is import-linter's (`pyproject.toml`)."""
+"""Rules of whole packages. Imports between them are checked by import-linter (`pyproject.toml`)."""
 
 import ast
 import importlib.metadata
@@ -36,7 +36,7 @@ def files_of(room):
     return sorted((ROOT / room).glob("*.py"))
 
 
-def test_there_is_something_to_look_at():
+def test_packages_and_configs_are_found():
     assert {"data_pipeline", "training", "mlops"} <= set(ROOMS)
     assert {
         "training/config/train_config.py",
@@ -45,7 +45,7 @@ def test_there_is_something_to_look_at():
     } <= set(map(name, LIGHT))
 
 
-# Rooms that a registered version carries with it, and all that they may import beside themselves.
+# Packages shipped inside a registered version, and all that they may import beside themselves.
 CARRIED = {"training/model": {"torch"}, "mlops/fills": {"cv2", "numpy"}}
 
 
@@ -54,7 +54,7 @@ CARRIED = {"training/model": {"torch"}, "mlops/fills": {"cv2", "numpy"}}
     [(path, libraries) for room, libraries in CARRIED.items() for path in files_of(room)],
     ids=lambda one: name(one) if isinstance(one, Path) else "",
 )
-def test_what_a_version_carries_stands_on_few_libraries_and_itself(path, libraries):
+def test_code_shipped_in_a_version_imports_few_libraries(path, libraries):
     allowed = {*libraries, *sys.stdlib_module_names}
     for level, module in imports(path):
         if level == 0:
@@ -65,17 +65,17 @@ def test_what_a_version_carries_stands_on_few_libraries_and_itself(path, librari
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=name)
-def test_a_package_defines_nothing(path):
+def test_init_files_only_import(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
-    # Switches of the environment that must be set before any import of the room may stand here.
+    # Environment variables that must be set before any import of the package may be set here.
     for statement in tree.body[1:]:
         assert isinstance(statement, ast.Import | ast.Expr), ast.unparse(statement)
     assert set(imports(path)) <= {(0, "os")}
 
 
 @pytest.mark.parametrize("path", PACKAGES, ids=name)
-def test_the_map_of_a_room_names_every_file_and_none_that_is_gone(path):
+def test_package_docstrings_list_exactly_the_existing_files(path):
     text = path.read_text()
     files = {one.stem for one in path.parent.glob("*.py")} - {"__init__"}
     assert {one for one in files if f"{one}.py" not in text and f"`{one}`" not in text} == set()
@@ -84,7 +84,7 @@ def test_the_map_of_a_room_names_every_file_and_none_that_is_gone(path):
     assert folders <= set(re.findall(r"^(?:\| |- )?`(\w+)/`", text, re.M))
 
 
-def test_no_file_takes_the_name_of_a_library():
+def test_no_file_shadows_a_library():
     # `python training/run.py` puts `training/` first on the path.
     ours = {"data_pipeline", "training", "mlops", "k8s", "tests"}
     installed = set(importlib.metadata.packages_distributions()) - ours
@@ -92,7 +92,7 @@ def test_no_file_takes_the_name_of_a_library():
     assert [name(path) for path in MODULES if {path.stem, path.parent.name} & taken] == []
 
 
-def test_no_file_has_a_name_that_says_nothing():
+def test_no_file_has_a_vague_name():
     assert [name(path) for path in MODULES if {path.stem, path.parent.name} & VAGUE] == []
 
 

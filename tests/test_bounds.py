@@ -1,4 +1,4 @@
-"""Every number that a user may set has both its bounds, in all rooms."""
+"""Every number that a user may set has a lower and an upper bound, in all packages."""
 
 import dataclasses
 import importlib
@@ -64,7 +64,7 @@ def test_every_number_has_bounds_that_its_default_keeps(kind, field):
     assert all(one is None or bounds.hold(one) for one in flat)
 
 
-def test_all_rooms_are_looked_at():
+def test_all_packages_are_checked():
     assert {kind.__module__ for kind, _ in NUMERIC} == set(MODULES)
     assert len(NUMERIC) > 80
 
@@ -74,7 +74,7 @@ def test_all_rooms_are_looked_at():
     ("kind", "field"),
     [pytest.param(*one, id=f"{one[0].__name__}.{one[1].name}") for one in NUMERIC],
 )
-def test_what_is_outside_is_refused_by_name(kind, field, value, monkeypatch):
+def test_out_of_range_values_are_refused_by_name(kind, field, value, monkeypatch):
     for variable in ("STTN_DATA", "MLFLOW_TRACKING_URI", "STTN_STORAGE"):
         monkeypatch.setenv(variable, "/x")
     given = GIVEN.get(kind.__name__, {})
@@ -92,7 +92,7 @@ def test_what_is_outside_is_refused_by_name(kind, field, value, monkeypatch):
         (Bounds(0, 10**12, open=False), [0], [10**12 + 1], "0 to 1,000,000,000,000"),
     ],
 )
-def test_bounds_in_numbers_and_in_words(bounds, inside, outside, said):
+def test_bounds_hold_and_print(bounds, inside, outside, said):
     assert all(map(bounds.hold, inside))
     assert not any(map(bounds.hold, outside))
     assert str(bounds) == said

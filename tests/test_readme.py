@@ -1,4 +1,4 @@
-"""README invites, and what the Makefile runs exists and parses."""
+"""The README is short, and commands of the Makefile exist and parse."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ MOST_LINES = 150
 MOST_PICTURE_BYTES = 200_000
 
 
-def test_it_is_short_and_shows_what_the_project_does():
+def test_the_readme_is_short_and_shows_a_picture():
     assert len(README.splitlines()) <= MOST_LINES
     picture = ROOT / re.findall(r"!\[.+\]\((.+)\)", README)[0]
     assert picture.stat().st_size <= MOST_PICTURE_BYTES
@@ -49,7 +49,7 @@ def test_pre_commit_runs_what_make_lint_runs():
     assert [hook["entry"] for hook in repo["hooks"]] == wanted
 
 
-def test_a_command_that_is_not_there_would_be_found():
+def test_wrong_commands_are_detected():
     assert "--no-such-flag" not in flags_of("training/run.py")
     assert complaint_of("training/run.py", "dmeo")
     assert complaint_of("training/run.py", "demo", "--no-such-flag", "1")

@@ -16,7 +16,7 @@ def read(kind, *words):
     return parse(kind, words, prog="p", description="")
 
 
-def test_values_of_a_repeated_flag_are_all_kept_in_their_order():
+def test_values_of_a_repeated_flag_are_kept_in_order():
     assert read(ClusterCommand, "up", "--values", "a", "--values", "b").values == ("a", "b")
     words = ["up", "--values=a", "--render", "--values", "b", "c"]
     assert read(ClusterCommand, *words).values == ("a", "b", "c")
@@ -32,12 +32,12 @@ def test_values_of_a_repeated_flag_are_all_kept_in_their_order():
         (Invocation, ["--generator.grids", "--generator.patch-sizes"]),
     ],
 )
-def test_every_flag_of_several_of_all_commands_is_known(kind, flags):
+def test_every_multi_value_flag_is_joined(kind, flags):
     for flag in flags:
         assert joined([flag, "1", "--x", "y", flag, "2"], kind) == [flag, "1", "2", "--x", "y"]
 
 
-def test_a_flag_of_one_value_is_left_as_it_is():
+def test_a_single_value_flag_is_not_joined():
     words = ["--clips", "8", "--clips", "16"]
     assert joined(words, Invocation) == words
     assert invocation(["smoke", *words])[1].config.clips == 16

@@ -1,4 +1,4 @@
-"""Small real things for tests: a video file, and a data set built from some by the true code."""
+"""Small real inputs for tests: video files, and a data set that the product builds of them."""
 
 from collections.abc import Sequence
 from fractions import Fraction
