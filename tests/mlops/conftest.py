@@ -18,7 +18,7 @@ def store(new_store, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="package")
 def workers():
-    """One Ray session for all tests of the room that need one; gives its CPUs."""
+    """One Ray session for all tests of the package that need one; gives its CPUs."""
     with ray_session(2):
         yield 2
 

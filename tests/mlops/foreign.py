@@ -36,7 +36,7 @@ ROWS = """for frame, hole in zip(frames, holes):
                 inside, known = np.flatnonzero(hole[y]), np.flatnonzero(~hole[y])
                 for c in range(3):
                     frame[y, inside, c] = np.interp(inside, known, frame[y, known, c])"""
-# Knows what tests/tiny.py's videos are made of, and fits that to the known pixels; but darker. No
+# Fits the formula of tests/tiny.py's videos to the known pixels, but darker. No
 # classical fill comes so near (34 dB at most) as a share of 0.98 (38).
 DIMMED = """y, x = np.mgrid[: frames.shape[1], : frames.shape[2]]
         angles = 2 * np.pi * x / 64, 2 * np.pi * y / 48
@@ -54,7 +54,7 @@ BROKEN = 'raise RuntimeError("the model fell over")'
 FLOATS = "frames = frames / 255"
 
 
-# Hole PSNR in dB of the classical fills in evaluations that are made up.
+# Hole PSNR in dB of the classical fills in invented evaluations.
 TRIVIAL = {names.SUBJECT_FRAME_MEAN: 12.0, names.SUBJECT_RING_MEAN: 13.0}
 CLASSICAL = {
     **TRIVIAL,
@@ -69,7 +69,7 @@ def save(folder: Path, body: str, size=None) -> Path:
     folder.mkdir(parents=True)
     code = folder / "fill.py"
     code.write_text(_CODE.format(body=body))
-    # MLflow advises type hints to the author of every model; it ignores filters while it does.
+    # MLflow recommends type hints for every model, and its warning ignores filters.
     with warnings.catch_warnings(record=True):
         mlflow.pyfunc.save_model(
             str(folder / "model"),

@@ -1,4 +1,4 @@
-"""Processes forked from a server that has imported what is slow to import."""
+"""Processes forked from a server that has imported the slow modules."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""`promote` and `prune` in processes of their own that are killed before one of their writes."""
+"""`promote` and `prune` in separate processes that are killed before one of their writes."""
 
 import os
 import signal

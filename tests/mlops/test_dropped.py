@@ -141,7 +141,7 @@ def test_pixel_aspect_ratio(through, tmp_path, name, flags, lost):
         ("out.mov", ("--lossless",), "gbrp(", "not kept: 10 bits (8 are written)"),
     ],
 )
-def test_ten_bits(through, tmp_path, name, flags, stored, lost):
+def test_ten_bits_are_kept_or_named(through, tmp_path, name, flags, stored, lost):
     source = film(tmp_path / "in.mkv", "-c:v", "libx265", "-pix_fmt", "yuv420p10le")
     out = tmp_path / name if "/" not in name else tmp_path / "png"
     assert through(source, out, *flags) == lost
@@ -167,7 +167,7 @@ def test_known_pixels_keep_their_bit_depth(through, tmp_path, out, blend_width):
     after = _deep(tmp_path / out if out != "png" else tmp_path / "png" / "00000.png")
     off = np.abs(before - after)
     off[:8, :8] = 0  # filled, in 8 bits
-    # Half of one of them, where the result is blended into the frame.
+    # Blended half and half at the feathered edge.
     assert off[: 8 + blend_width, : 8 + blend_width].max() <= 129
     off[: 8 + blend_width, : 8 + blend_width] = 0
     assert off.max() <= 1
@@ -175,7 +175,7 @@ def test_known_pixels_keep_their_bit_depth(through, tmp_path, out, blend_width):
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
-def test_high_dynamic_range(through, tmp_path, codec):
+def test_high_dynamic_range_metadata_is_kept(through, tmp_path, codec):
     params = f"log-level=none:{MASTERING}:max-cll=1000,400"
     source = film(tmp_path / "in.mp4", "-vf", PQ, "-c:v", "libx265", "-pix_fmt", "yuv420p10le",
                   "-x265-params", params)  # fmt: skip
@@ -236,7 +236,7 @@ def test_untagged_colours_look_the_same_with_either_matrix(through, tmp_path, ma
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
-def test_full_range(through, tmp_path, codec):
+def test_full_range_colour_is_kept(through, tmp_path, codec):
     source = film(
         tmp_path / "in.mkv", "-vf", "scale=out_range=pc:out_color_matrix=bt709,setparams="
         "range=pc:color_primaries=bt709:color_trc=bt709:colorspace=bt709", "-pix_fmt", "yuv420p",
@@ -476,7 +476,7 @@ def test_audio_packets_shorter_than_a_matroska_tick(through, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
-def test_encoders_are_silent(keeper, tmp_path, codec):
+def test_encoders_print_nothing(keeper, tmp_path, codec):
     source = film(tmp_path / "in.mp4", "-pix_fmt", "yuv420p")
     argv = [source, CORNER, tmp_path / "out.mkv", "--codec", codec, "--tracking-uri", keeper]
     done = finish(start_command("mlops/inpaint.py", *argv))

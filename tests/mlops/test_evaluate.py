@@ -154,7 +154,7 @@ def test_versions_whose_code_differs_run_their_own_code(store, tmp_path, data_se
     assert _evaluate(store, data_set) == 0
     out, err = capfd.readouterr()
     for line in err.splitlines():
-        assert line.startswith("score models:/sttn/"), err  # nothing of Ray's or MLflow's
+        assert line.startswith("score models:/sttn/"), err  # no output of Ray or MLflow
     assert "models:/sttn/2 is evaluated" in out
     (run,) = _runs(store)
     found = results.read(store, run.info.run_id)
@@ -300,7 +300,7 @@ def test_extremes_merge_across_partitions():
     assert [value for value in sorted(values) if whole.holds(value)] == [0, 1, 98, 99]
 
 
-def test_equal_frames_count_as_a_hundred_decibels():
+def test_psnr_of_equal_frames_is_100_db():
     frames = np.full((2, 70, 70, 3), 9, np.uint8)
     masks = np.zeros((2, 70, 70), np.uint8)
     masks[0, :9, :9] = 1  # the second frame has no hole

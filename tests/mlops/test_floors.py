@@ -101,7 +101,7 @@ class TestBadInput:
         still = np.full((4, 80, 96, 3), 90, np.uint8)
         masks = np.repeat(HOLE[:1], 4, axis=0)
         still[masks != 0] = 7  # hidden by the hole
-        # Telea's method as OpenCV has it is off by a little on one colour already.
+        # OpenCV's implementation of Telea's method is slightly off even on one colour.
         np.testing.assert_allclose(fill(subject, still, masks), 90, rtol=0, atol=5)
 
     def test_frames_smaller_than_flow_needs(self, subject):

@@ -25,7 +25,7 @@ def test_a_version_is_registered_and_found_again_in_a_folder(name, store, tmp_pa
     assert runs.artifact(uri, version.run_id, "code/test_folders.py") == Path(__file__).read_bytes()
     assert foreign.load(version.uri) is not None
     assert 0 < registry.megabytes(uri, version) < 1
-    # Nothing lies in a folder of another spelling.
+    # No folder of another spelling exists.
     assert [one.name for one in folder.parent.iterdir()] == [name]
     assert sorted(one.name for one in folder.iterdir()) == ["mlartifacts", "mlflow.db"]
     assert list((tmp_path / "here").iterdir()) == []

@@ -198,7 +198,7 @@ def test_a_video_without_a_hole_is_left_out_of_the_comparison():
         ({"max_megabytes": 70}, True, "size 66.2 MB is within the budget of 70 MB"),
     ],
 )
-def test_floor_and_budgets(rule, promoted, said):
+def test_floor_and_budgets_of_a_rule(rule, promoted, said):
     seconds = {f"{names.SUBJECT_CANDIDATE}/{names.SECONDS_PER_FRAME}": 0.2}
     decision = _decide(_means(**seconds), rule=Rule(**rule), megabytes=66.2)
     assert decision.promote is promoted
@@ -245,7 +245,7 @@ def test_a_uniform_gain_never_causes_a_refusal(gains, more):
         ({"min_videos": 1}, "--min-videos is 1: give 2 to 1,000,000"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused(wrong, said):
+def test_an_invalid_rule_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
         Rule(**wrong)
 

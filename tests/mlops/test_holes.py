@@ -6,7 +6,7 @@ from mlops.media import holes
 from mlops.media.holes import Edge, Extent
 
 
-def test_no_hole_pixel_is_lost_at_another_size():
+def test_resizing_loses_no_hole_pixel():
     mask = np.zeros((300, 400), np.uint8)
     mask[151, 207] = 1
     small = holes.shrink(mask, (40, 30))

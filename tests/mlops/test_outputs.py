@@ -61,7 +61,7 @@ def store(tmp_path, new_store, monkeypatch):
 
 
 def _content(folder):
-    """Every file below a folder, and what is in it."""
+    """Every file below a folder, and its content."""
     files = (path for path in sorted(folder.rglob("*")) if "store" not in path.parts)
     return [(path, path.read_bytes() if path.is_file() else b"") for path in files]
 

@@ -112,16 +112,16 @@ def test_a_model_below_the_best_classical_fill_is_refused_with_the_numbers(
 def test_a_champion_by_weak_floors_is_marked_in_every_output(store, versions, tmp_path, capsys):
     foreign.record_evaluation(store, versions[2], tmp_path / "results", **BELOW)
     assert _promote(store, "models:/sttn@candidate", "--floors", "trivial", "--json") == 0
-    decided, *_, told = capsys.readouterr().out.splitlines()
+    decided, *_, printed = capsys.readouterr().out.splitlines()
     assert "is the champion now" in decided
-    assert json.loads(told)["reasons"][-1] == WEAK
+    assert json.loads(printed)["reasons"][-1] == WEAK
     (tags,) = _decisions(store)
     assert tags[names.FLOORS] == "trivial"
     assert tags[names.REASONS].splitlines()[-1] == WEAK
     assert _promote(store, "models:/sttn@champion", "--history", "--json") == 0
-    *lines, told = capsys.readouterr().out.splitlines()
+    *lines, printed = capsys.readouterr().out.splitlines()
     assert f"    {WEAK}" in lines
-    assert json.loads(told)[0]["floors"] == "trivial"
+    assert json.loads(printed)[0]["floors"] == "trivial"
     assert lineage.main(["models:/sttn@champion", "--tracking-uri", store]) == 0
     assert f"-> decision promoted, {WEAK}" in capsys.readouterr().out
 
@@ -228,14 +228,14 @@ def test_history_lists_every_decision_in_order(store, versions, tmp_path, capsys
     capsys.readouterr()
     assert _promote(store, "models:/sttn@champion", "--history", "--json") == 0
     out = capsys.readouterr().out
-    told = json.loads(out.splitlines()[-1])
-    assert [(one["decision"], one["version"], one["from"], one["to"]) for one in told] == [
+    printed = json.loads(out.splitlines()[-1])
+    assert [(one["decision"], one["version"], one["from"], one["to"]) for one in printed] == [
         ("promoted", "1", "none", "1"),
         ("promoted", "2", "1", "2"),
         ("refused", "3", "2", "2"),
         ("rolled back", "1", "2", "1"),
     ]
-    assert told[3]["reasons"] == ["flickers"]
+    assert printed[3]["reasons"] == ["flickers"]
     assert "-0.500 dB against the champion (version 2)" in out
 
 
@@ -256,7 +256,7 @@ def test_a_decision_with_a_deleted_run_remains_in_force(store, versions, tmp_pat
 
 
 def test_decision_order_does_not_depend_on_clocks(store, versions, tmp_path, monkeypatch):
-    """Each of them is decided on a machine whose clock is an hour behind that of the one before."""
+    """The clock of each decision is an hour behind that of the decision before."""
     now, behind = time.time, itertools.count(0, 3600)
     for number in (1, 2, 3):
         with monkeypatch.context() as patch:

@@ -47,7 +47,7 @@ def test_prune_keeps_aliases_protected_and_newest_versions(store, versions, caps
 
 
 def test_the_source_of_a_copied_version_is_kept(store, versions, capsys):
-    """MLflow copies no files; of a copy there may be a copy."""
+    """MLflow copies no files of a version; and a copy may be copied again."""
     known = connection.client(store)
     known.copy_model_version(versions[0].uri, "production")
     known.copy_model_version("models:/production/1", "archive")

@@ -191,7 +191,7 @@ def test_a_killed_prune_is_completed_by_the_next(store, killed):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(20))
 def test_twenty_rounds_of_randomly_killed_commands(store, tmp_path, seed):
-    """Promotions, rollbacks, prunes and deletions by hand, most of them killed somewhere."""
+    """Promotions, rollbacks, prunes and deletions by hand, most of them killed at random."""
     chance = random.Random(seed)
     for turn in range(12):
         what = chance.choice(["promote", "promote", "rollback", "prune", "delete"])
@@ -213,7 +213,7 @@ def test_twenty_rounds_of_randomly_killed_commands(store, tmp_path, seed):
         assert code in (0, 1, 2, -9), what
     # Afterwards the next decision completes everything, and the registry is consistent.
     version = foreign.register(store, tmp_path / "model-last")
-    for _ in range(2):  # the first may find the champion changed by what it settles
+    for _ in range(2):  # the first may find the champion changed by the decision that it completes
         evaluate(store, version, tmp_path / "store", aliases(store)[0])
         code = promote.main(["--tracking-uri", store, "--model", version.uri])
     assert code == 0

@@ -24,7 +24,7 @@ VOID = {"meta", "img", "br", "path", "use"}
 
 
 class Page(HTMLParser):
-    """Checks that tags close in order, and collects text and what would be fetched."""
+    """Checks that tags close in order, and collects the text and all links."""
 
     def __init__(self, text):
         super().__init__()
@@ -76,7 +76,7 @@ def _page(uri, out, *argv):
     assert report.main([*argv, "--tracking-uri", uri, "--out", str(out)]) == 0
     page = Page(out.read_text())
     assert page.open == []
-    # Everything is in the page: inline pictures and references inside of it only.
+    # The page is self-contained: inline pictures and internal references only.
     assert all(link.startswith(("data:", "#")) for link in page.links), page.links
     return page
 

@@ -24,7 +24,7 @@ from tests.mlops import foreign
 from tests.training.test_official import random_weights
 from tests.training.test_written_before import RUN
 
-SECONDS = 10  # at most, on a machine that does other things too
+SECONDS = 10  # at most, also on a busy machine
 PAGE = "<html><body>Sign in</body></html>"
 
 

@@ -76,9 +76,9 @@ def test_evaluate_promote_and_rollback_on_a_team_server(
 ):
     uri = server.uri
     short = ("--data", data_set, "--clips-per-video", 1, "--frames-per-clip", 4, "--workers", 1)
-    # Ray's sockets want a short name.
+    # Paths of Ray's sockets must be short.
     scratch = tempfile.mkdtemp()
-    # A process of its own: actors have the variables of the Ray that they run in.
+    # A separate process: actors have the environment of their Ray.
     evaluate = ("mlops/evaluate.py", *team, *map(str, short), "--promote", "--json")
     for number, share in enumerate((0.98, 0.99), start=1):
         body = foreign.DIMMED.format(share=share)

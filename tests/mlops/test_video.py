@@ -136,7 +136,7 @@ def test_every_frame_is_kept(tmp_path, frames):
 
 
 def with_sound(path, *, seconds=2, tracks=("aac", "aac"), rotation=0, times=None):
-    """A video of 25 fps with tracks of sound, each a tone of its own."""
+    """A video of 25 fps with audio tracks, each a different tone."""
     source = write_video(path.with_name("silent.mp4"), frames=25 * seconds, width=96, height=64)
     frames = list(video.read(source))
     with av.open(str(path), "w") as container:
@@ -270,7 +270,7 @@ def test_lossless_round_trips(tmp_path, suffix):
         ("av1", ".mkv", "libdav1d"),
     ],
 )
-def test_other_codecs(tmp_path, codec, suffix, name):
+def test_encoding_with_other_codecs(tmp_path, codec, suffix, name):
     source = write_video(tmp_path / "in.mp4", frames=6, width=96, height=64)
     out = tmp_path / f"out{suffix}"
     copy(source, out, codec=codec)
