@@ -21,7 +21,7 @@ CLIPS = 4
 
 
 def learn(adversary, iterations, *, first=0):
-    """Iterations on batches that their number decides; returns the last losses."""
+    """Iterations on batches seeded by their number; returns the last losses."""
     losses = {}
     for i in range(first, first + iterations):
         losses = adversary.learn(random_batch(i, clips=CLIPS), i * CLIPS)
@@ -110,7 +110,7 @@ def test_local_counts_average_the_losses_of_each_rank(monkeypatch):
     together = small_adversary().learn(whole, 0)
     for name, one in alone[0].items():
         torch.testing.assert_close(ranks[0][name] + ranks[1][name], (one + alone[1][name]) / 2)
-    # Their holes differ in size, so which clips share a rank matters: the official way.
+    # Hole sizes differ, so the distribution of clips over ranks matters: as in the official code.
     hole = names.LOSS_HOLE
     assert abs(float(ranks[0][hole] + ranks[1][hole] - together[hole])) > 1e-4
 
@@ -162,7 +162,7 @@ def test_the_generator_learns_from_the_updated_discriminator(micro_batch_clips):
     batch = random_batch(0, clips=CLIPS)
     predicted = generator(batch.frames * (1 - batch.masks), batch.masks)
     filled = batch.frames * (1 - batch.masks) + predicted * batch.masks
-    # Its last power iteration was before the generator's turn: as it is now, it judged.
+    # Its last power iteration preceded the generator's turn: it scored with its current state.
     judged = -adversary.discriminator(filled).mean()
     torch.testing.assert_close(losses[names.LOSS_GENERATOR_ADVERSARIAL], judged, rtol=1e-11, atol=0)
     assert abs((judged + old(filled).mean()).item()) > 1e-6
@@ -303,7 +303,7 @@ def test_bfloat16_rounds_computation_but_not_stored_state():
     assert {one.dtype for one in rough.tensors().values()} == {torch.float32}
 
 
-@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
 def test_compiled_blocks_learn_the_same_with_the_same_names():
     plain, compiled = (small_adversary(dtype=torch.float64) for _ in range(2))

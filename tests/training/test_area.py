@@ -36,7 +36,7 @@ def test_an_area_contains_the_hole_and_fits_patches_and_frame(case, crop):
         whole = -(-side // unit) * unit
         assert length % unit == 0
         assert min(least, side) <= length <= whole
-        # Only what is as large as the frame reaches over it.
+        # Only an area as large as the frame extends beyond it.
         assert start >= 0
         assert start + length <= side or (start == 0 and length == whole)
 
@@ -54,7 +54,7 @@ def test_the_area_is_kept_while_the_hole_keeps_its_margin(case, crop, data):
 
 
 @given(holes_in_frames())
-def test_the_hole_of_a_mask_is_found(case):
+def test_the_bounding_box_of_a_mask(case):
     frame, hole = case
     mask = torch.zeros(frame, dtype=torch.uint8)
     assert hole_of(mask) is None

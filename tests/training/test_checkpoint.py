@@ -222,7 +222,7 @@ def test_pruning_keeps_the_newest(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == left
 
 
-# What people and programs leave beside checkpoints, made of the newest one.
+# Folders that users and programs leave beside checkpoints, made from the newest one.
 FOREIGN = {
     "clips-000000008.bak": shutil.copytree,
     "clips-000000008 (copy)": shutil.copytree,
@@ -232,7 +232,7 @@ FOREIGN = {
     "clips-00000000٨": shutil.copytree,
     "clips-": shutil.copytree,
     "clips-99999999": shutil.copytree,
-    "clips-000000099": shutil.copytree,  # named as one, and of other clips
+    "clips-000000099": shutil.copytree,  # with the name of a checkpoint of other clips
     "clips-000000098": lambda _, to: to.write_bytes(b"a file"),
     "old": lambda made, to: shutil.copytree(made, to / "clips-000000008"),
     ".DS_Store": lambda _, to: to.write_bytes(b"a file"),

@@ -1,4 +1,4 @@
-"""How often the files of a checkpoint travel: whole downloads, counted at a store on S3."""
+"""How often the files of a checkpoint are downloaded from S3."""
 
 from collections import Counter
 

@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
 }
 
-# Every field, with another value than the default's that goes with all the others' defaults.
+# Every field, with a value other than the default that is valid with the other defaults.
 TRAINED = {
     "seed": 1,
     "init": "models:/sttn@champion",

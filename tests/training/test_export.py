@@ -62,7 +62,7 @@ def test_weights_of_a_deleted_run_are_registered_with_a_restore_hint(store, tmp_
     assert code == 0
     restore = f"MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {run_id}"
     assert f"is deleted in MLflow at {store}: restore it by {restore}" in out
-    # One that is restored is registered for, as if nothing had been.
+    # A restored run is registered for as usual.
     connection.client(store).restore_run(run_id)
     assert exported(capsys, *argv)[0] == 0
     assert [one.run_id for one in registry.versions(store, "sttn")][-1] == run_id
@@ -104,7 +104,7 @@ def test_another_data_set_or_no_size_is_refused(flags, store, moved, tmp_path, c
 
 
 def test_a_store_that_was_not_named_is_not_created(moved, capsys):
-    """The one of the run, /mlflow.db, was on another machine."""
+    """The store of the run, /mlflow.db, was on another machine."""
     code, _, err = exported(capsys, moved[0], "--frame-size", 96, 96)
     assert (code, err.count("\n")) == (2, 1)
     assert "there is no tracking store at sqlite:////mlflow.db" in err

@@ -153,7 +153,7 @@ NAMES = ("frames", "masks", "filled", "belief")
 
 def test_flow_from_files_is_mirrored_with_the_frames(data_set, video, tmp_path, monkeypatch):
     write_flows(tmp_path, video.id, video.frames)
-    # Masks are not mirrored with the frames: here they are, so that all of the clip is.
+    # Masks are not mirrored with the frames: here they are, so that the whole clip is mirrored.
     straight = whole(data_set, video)
     turned = tuple(one[:, :, ::-1] for one in straight)
 
@@ -166,7 +166,7 @@ def test_flow_from_files_is_mirrored_with_the_frames(data_set, video, tmp_path, 
         read(data_set, video, clip_of((8, 9, 10, 2), 1, flip=flip), flows=str(tmp_path))
         for flip in (False, True)
     )
-    # Points lie elsewhere in the frame: the last bit of a weight may differ.
+    # Mirrored coordinates: the last bit of a weight may differ.
     again = mirror(flipped)
     assert np.array_equal(again.frames, plain.frames)
     assert abs(again.filled.astype(int) - plain.filled).max() <= 1

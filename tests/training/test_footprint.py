@@ -76,7 +76,7 @@ def test_a_run_that_does_not_fit_is_refused_with_both_numbers_and_a_cure(monkeyp
 
 @pytest.mark.parametrize("others", [(2, 2), (1, 2, 2)])
 def test_the_estimate_on_unequal_nodes_uses_the_actual_shards(monkeypatch, others):
-    """Seen from a node of two workers; beside a node of one, nothing is shared."""
+    """On a node of two workers; together with a node of one, nothing is sharded."""
     run = changed(sharding="hsdp", batch_clips=8)
     adversary = build_adversary(run, CPU)
     networks = adversary.generator, adversary.discriminator

@@ -44,7 +44,7 @@ def test_known_and_confident_pixels_pass_after_training(fill):
 def test_confident_means_consistent_within_half_a_pixel():
     masks = torch.tensor([1.0, 1, 1, 0, 0]).reshape(1, 1, 5)
     agreement = torch.exp(-torch.tensor([0.0, 0.49, 0.51, 0, 9])).reshape(1, 1, 5)
-    nearness = torch.zeros_like(agreement)  # is for the network to judge
+    nearness = torch.zeros_like(agreement)  # only an input of the network
     found = unsure(masks, torch.cat([nearness, agreement]))
     assert found.flatten().tolist() == [0, 0, 1, 0, 0]
 
@@ -88,7 +88,7 @@ def test_the_last_layer_gets_gradients_first_and_all_layers_after_one_step(fill)
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
             parameter.sub_(first[name])
-    # The softmax does not see what is added to all of its scores.
+    # The softmax is invariant to a constant added to all scores.
     unseen = {n for n, one in gradients(generator, batch).items() if not one.any()}
     assert {name for name in unseen if not name.endswith("key_embedding.bias")} == set()
 

@@ -91,7 +91,7 @@ def test_streaming_equals_a_plain_implementation_of_the_schedule(generator, leng
 
 
 def test_references_and_blending_change_the_result(generator):
-    """Else the test above would not see them missing."""
+    """Else the test above would not detect their absence."""
     frames, masks = video(37)
     results = [torch.stack(inpainted(generator, frames, masks, s)) for s in BOUNDED.values()]
     for i, one in enumerate(results):
@@ -114,7 +114,7 @@ def test_short_videos_lie_within_two_grey_levels_of_the_reference(generator, len
     ours = torch.stack(inpainted(generator, frames, masks)).int()
     reference = torch.stack(inpainted(generator, frames, masks, Schedule(reference=True))).int()
     assert 0 < (ours - reference).abs().max() <= 2
-    assert (ours >= reference).all()  # which cuts where ours rounds
+    assert (ours >= reference).all()  # which truncates where ours rounds
 
 
 @pytest.mark.parametrize("length", [1, 12, 60])

@@ -104,7 +104,7 @@ def levels(frames):
 @pytest.mark.parametrize("fill", ["diffuse", "propagate"])
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_streaming_equals_a_plain_implementation_of_the_schedule(fill, schedule):
-    """A reference is seen as it is filled from itself alone."""
+    """References are filled from their own frame only."""
     generator = small_generator(seed=1, fill=fill, trained=True).eval()
     frames, masks = video(24)
     found = torch.stack(inpainted(generator, frames, masks, schedule)).int()
@@ -113,7 +113,7 @@ def test_streaming_equals_a_plain_implementation_of_the_schedule(fill, schedule)
     assert difference.max() <= 1
     assert difference.float().mean() < 1e-3
     corrected = torch.stack([one.frame for one in filled(fill, frames, masks)]).int()
-    assert (found - corrected).abs().float().mean() > 1  # the comparison is of something
+    assert (found - corrected).abs().float().mean() > 1  # the comparison means something
 
 
 def test_known_and_confident_pixels_pass_bit_for_bit():
@@ -127,7 +127,7 @@ def test_known_and_confident_pixels_pass_bit_for_bit():
 
 
 def left(mask, found):
-    """[H, W], what was not found for sure."""
+    """[H, W], the hole pixels without a confident fill."""
     return unsure((mask != 0).float()[None], found.belief.permute(2, 0, 1))[0] != 0
 
 

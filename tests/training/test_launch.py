@@ -177,7 +177,7 @@ def equal(one, other):
     return all(torch.allclose(one[key], other[key], rtol=0, atol=1e-20) for key in one)
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_begins(place, tmp_path):
+def test_a_missing_device_is_refused_before_anything_starts(place, tmp_path):
     here = Place(tmp_path, place.data, place.other_data)
     done = subprocess.run(
         [sys.executable, "training/run.py", *here.command("gpus", "--device", "cuda")],

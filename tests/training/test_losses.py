@@ -82,7 +82,7 @@ def test_counts_of_micro_batches_add_up_to_the_whole(batch, clips):
     exactly(added, losses.count(batch.masks, batch.weights))
 
 
-def test_padding_adds_nothing(batch, predicted, scores):
+def test_padding_adds_no_loss(batch, predicted, scores):
     padding = torch.tensor([4, 1])
     padded = Batch(
         torch.cat([batch.frames, batch.frames[padding]]),

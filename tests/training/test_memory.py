@@ -11,12 +11,12 @@ GIB = 2**30
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-    """Write files as of a kernel: a machine with 64 GiB available, and these cgroups."""
+    """Free bytes that are found on a machine with 64 GiB available and these cgroups."""
     proc, groups = tmp_path / "proc", tmp_path / "groups"
     monkeypatch.setattr(memory, "_PROC", proc)
     monkeypatch.setattr(memory, "_GROUPS", groups)
 
-    def tell(cgroup, **files):
+    def free_with(cgroup, **files):
         (proc / "self").mkdir(parents=True)
         (proc / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {64 * 2**20} kB\n")
         (proc / "self/cgroup").write_text(cgroup)
@@ -27,7 +27,7 @@ def system(tmp_path, monkeypatch):
                 (place / name).write_text(f"{text}\n")
         return memory.free_bytes(CPU)
 
-    return tell
+    return free_with
 
 
 def two(limit, usage, inactive=0):

@@ -329,7 +329,7 @@ def test_spectral_norm_vectors_start_after_one_power_iteration():
 
 
 @torch.no_grad()
-def test_shapes_of_both_networks():
+def test_output_shapes_of_both_networks():
     frames = random_batch(0, clips=2).frames.float()
     filled = small_generator()(frames, torch.zeros_like(frames[:, :, :1]))
     assert filled.shape == (2, FRAMES, 3, SIDE, SIDE)

@@ -258,8 +258,8 @@ def test_distributed_training_equals_single_process_training(root, alone, case, 
     if CASES[case].dtype == torch.float64:
         assert difference < 1e-12, name
         return
-    # Adam makes whole steps of the rounding of a gradient that is truly zero; what is computed
-    # with the weights does not see it.
+    # Adam amplifies the rounding of a gradient that is exactly zero to whole steps; the outputs
+    # do not depend on those weights.
     assert float((found["losses"] - alone[case]["losses"]).abs().max()) < FLOAT32_NOISE
     assert difference < 2 * CASES[case].iterations * 1e-4, name  # a step each way
 

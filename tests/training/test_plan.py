@@ -106,7 +106,7 @@ def test_communication_of_two_processes_matches_the_plan(two, case):
 def test_memory_of_two_processes_matches_the_plan(two, case):
     memory = planned(CASES[case], 2).memory
     assert {name: getattr(memory, name) for name in two[case]["kept"]} == two[case]["kept"]
-    if case != "fsdp, uneven rows":  # too narrow for the factors, and for caring
+    if case != "fsdp, uneven rows":  # too narrow for the factors to hold
         assert memory.iteration == pytest.approx(two[case]["iteration"], rel=0.15)
 
 

@@ -36,7 +36,7 @@ FLAGS = [
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """The working directory: empty, and no variable says where anything is."""
+    """The working directory: empty, and without environment variables for paths."""
     for name in ("STTN_DATA", "STTN_STORAGE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     empty = tmp_path / "cwd"

@@ -31,7 +31,7 @@ def test_changes_after_save_are_not_in_the_checkpoint(saver, tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoint, "save", later)
     changing = tensors(1)
-    saver.save(4, changing, {})  # comes back while nothing is written yet
+    saver.save(4, changing, {})  # returns before anything is written
     assert checkpoint.newest(str(tmp_path))[0] is None
     changing["weight"].fill_(2)
     begin.set()

@@ -18,7 +18,7 @@ def test_the_official_learning_rate_falls_tenfold_twice(clips, rate):
     assert learning_rate(1e-4, clips, 1_200_000, 2) == pytest.approx(rate)
 
 
-def test_zero_clips_between_decays_means_none():
+def test_a_zero_decay_interval_disables_decay():
     assert learning_rate(1e-4, 10**9, 0, 2) == 1e-4
 
 

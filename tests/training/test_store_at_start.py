@@ -17,7 +17,7 @@ from training.run import main
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with a data set that smoke can learn from; no worker is started."""
+    """A folder with a data set that fits the smoke preset; no worker is started."""
     forget_patience(monkeypatch)
     for variable in ("MLFLOW_TRACKING_URI", "STTN_DATA", "STTN_STORAGE", "RAY_ADDRESS"):
         monkeypatch.setenv(variable, "")

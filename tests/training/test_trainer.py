@@ -289,7 +289,7 @@ def test_a_node_about_to_leave_triggers_one_early_checkpoint(run, tmp_path):
 
 
 def test_the_checkpoint_with_the_lowest_hole_loss_is_kept(run, tmp_path):
-    brightness = {8: 0.0}  # of the truth, and so of the loss
+    brightness = {8: 0.0}  # of the ground truth, which scales the loss
 
     def change(batch, position):
         factor = brightness.get(position, 1.0)
