@@ -20,7 +20,7 @@ def s3(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def ray_for_all(s3):  # noqa: ARG001 (workers take the variables of S3 from this process)
-    """One Ray for the whole room, gone before the tests of the next."""
+    """One Ray for all tests of the package, stopped before those of the next."""
     with ray_session(2):
         yield
     assert not ray.is_initialized()

@@ -76,7 +76,7 @@ def test_tar_index_and_masks_agree(built):
 
 
 def test_any_webdataset_tool_reads_the_shards(built):
-    # Its own opener leaves files open; everything after that is its plain pipeline.
+    # WebDataset's own opener leaves files open; the rest is its plain pipeline.
     with contextlib.ExitStack() as stack:
         sources = [
             {"url": str(path), "stream": stack.enter_context(path.open("rb"))}
@@ -92,7 +92,7 @@ def test_any_webdataset_tool_reads_the_shards(built):
         assert sample.decode_frame(item["f00000.jpg"]).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_members_have_fixed_metadata_and_order(built):
+def test_tar_members_have_fixed_metadata_and_order(built):
     (shard,) = Path(built.uri).glob("shards/test-*.tar")
     with tarfile.open(shard) as tar:
         members = tar.getmembers()
@@ -166,7 +166,7 @@ def test_partial_files_of_a_killed_writer_are_removed_by_the_next_build(own, vid
     assert kept.exists()
 
 
-def test_other_content_is_refused(own, videos, tmp_path):
+def test_other_content_under_the_same_name_is_refused(own, videos, tmp_path):
     with pytest.raises(UserError, match=r"other content \(seed: requested 1, found 0\)"):
         shard_tiny(own.uri, videos, seed=1)
     with pytest.raises(UserError, match="1 videos, the first is video-2"):
@@ -184,7 +184,7 @@ class InterruptedBuildError(Exception):
 
 @pytest.fixture
 def unfinished(tmp_path, videos, monkeypatch):
-    """A data set that lacks nothing but its manifest."""
+    """A data set that lacks only its manifest."""
 
     def stop(_uri, _made):
         raise InterruptedBuildError
@@ -263,7 +263,7 @@ def test_too_many_bad_videos_fail_the_build(tmp_path, videos, bad, capsys):
     assert last.startswith("refused: 1 of 4 videos cannot be used (bad.mp4 ")
     assert "more than --max-rejected 0.01 allows: nothing was committed" in last
     assert not manifest.exists(str(output))
-    # What is done is kept, if it came that far: allowing it is quick.
+    # Finished shards are kept: a second build that allows the bad videos is quick.
     before = times_of(output)
     argv = ["shard", "--input", *inputs, "--output", str(output), "--held-out", "bad"]
     assert run.main([*argv, "--max-rejected", "0.25", "--json"]) == 0
@@ -304,7 +304,7 @@ def test_parents_are_kept_with_their_digests(own, videos, tmp_path):
         shard_tiny(tmp_path / "v3", videos, parents=(str(tmp_path / "nowhere"),))
 
 
-def test_json_of_the_command(tmp_path, videos, capsys):
+def test_json_output_of_shard(tmp_path, videos, capsys):
     argv = ["shard", "--input", str(videos[1]), "--output", str(tmp_path / "v1"), "--json"]
     argv += ["--width", "48", "--height", "32", "--moving", "1", "--static", "0"]
     assert run.main(argv) == 0

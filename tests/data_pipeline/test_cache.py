@@ -76,7 +76,7 @@ def test_a_file_is_fetched_once(cache, source):
     source.path(0).unlink()
     again = NodeCache(cache.folder, ROOM)
     assert again.path(*source.named(0)) == path
-    # By what it holds, wherever it comes from.
+    # Identified by content, from any source.
     assert again.path("s3://elsewhere/other.tar", source.sha256(0), SIZE) == path
     assert left_over(cache) == []
 
@@ -128,13 +128,13 @@ def test_a_copy_evicted_while_it_is_opened_is_fetched_again(cache, source, fetch
     assert len(fetched) == 2
 
 
-def test_a_cache_that_cannot_hold_a_file(source, tmp_path):
+def test_a_file_larger_than_the_cache_is_refused(source, tmp_path):
     cache = NodeCache(tmp_path / "cache", SIZE - 1)
     with pytest.raises(UserError, match=r"0\.tar has 100000 bytes.* may hold 99999.*STTN_CACHE_GB"):
         cache.path(*source.named(0))
 
 
-def test_a_place_that_cannot_be_written(source, tmp_path):
+def test_an_unwritable_cache_folder_is_refused(source, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot be written \(Not a directory\): set STTN_CACHE"):
         NodeCache(tmp_path / "file" / "cache", ROOM).path(*source.named(0))
@@ -206,7 +206,7 @@ def stalled(path, data):
         path.unlink()
         path.write_bytes(data)
 
-    number = os.open(path, os.O_RDWR)  # does not wait for who reads
+    number = os.open(path, os.O_RDWR)  # does not wait for readers
     os.write(number, data[: len(data) // 2])
     yield mend
     os.close(number)
@@ -246,7 +246,7 @@ def test_partial_downloads_of_dead_processes_are_removed(cache, source):
         small = NodeCache(cache.folder, 2 * SIZE)
         small.path(*source.named(1))
         small.path(*source.named(2))
-        # A download under way has its room.
+        # Space is reserved for a download in progress.
         assert kept(cache, source) == [2]
         other.kill()
         other.wait()
@@ -322,7 +322,7 @@ def test_a_full_disk_is_not_retried_on_each_read(cache, source, monkeypatch):
     assert len(tried) == 6
 
 
-def test_the_cache_of_a_node(tmp_path, monkeypatch):
+def test_node_cache_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("STTN_CACHE", str(tmp_path / "deep" / "cache"))
     monkeypatch.delenv("STTN_CACHE_GB", raising=False)
     cache = node_cache()

@@ -50,7 +50,7 @@ def shard_of(root, shard):
     return path
 
 
-def test_a_sound_data_set_has_no_differences(own, capsys):
+def test_an_intact_data_set_has_no_differences(own, capsys):
     (own / "_staging").mkdir()
     (own / "_staging" / "note.json").write_text("work of a build is no part of it")
     checked = verify(str(own))
@@ -151,7 +151,7 @@ def test_an_index_that_points_to_wrong_bytes(own, column, change, words):
         ({"status": "rejected"}, "holds b.meta.json, which no table names"),
     ],
 )
-def test_a_catalogue_that_does_not_fit(own, fields, words):
+def test_an_inconsistent_catalogue_is_reported(own, fields, words):
     change_rows(own, "b", **fields)
     found = verify(str(own)).differences
     assert any(words in line for line in found), found
@@ -177,7 +177,9 @@ def test_a_tar_with_a_member_twice_or_no_tar_at_all(own):
     handmade.commit_again(str(own))
     found = verify(str(own)).differences
     assert any("holds a.meta.json 2 times" in line for line in found), found
-    path.write_bytes(data[:110] + b"1" + data[111:])  # the owner, which only the sum guards
+    path.write_bytes(
+        data[:110] + b"1" + data[111:]
+    )  # the owner field, which only the checksum protects
     handmade.commit_again(str(own))
     assert "holds no tar header at byte 0" in verify(str(own)).differences[0]
     path.write_bytes(b"nothing" * 300)

@@ -68,7 +68,7 @@ def test_the_default_window_mixes_well():
     whole = sharing(order(counts, window=54))
     assert whole == pytest.approx(1 / 54, rel=0.15)
     assert sharing(order(counts, window=8)) / whole < 8
-    # Where a video comes says little about where it comes in the next epoch.
+    # The place of a video in one epoch is nearly independent of that in the next.
     clips = order(counts, window=8)
     places = np.argsort([[clips.clip(e * 3456 + i).video for i in range(3456)] for e in range(2)])
     assert abs(np.corrcoef(places)[0, 1]) < 0.3
@@ -169,7 +169,7 @@ def test_neighbours_and_references_cover_the_whole_video():
 
 
 def test_references_change_neither_the_videos_nor_their_order():
-    """And what a clip has depends on seed and position alone."""
+    """And the frames of a clip depend on seed and position alone."""
     plain, ours = order([5, 5, 5]), order([5, 5, 5], references=2)
     forwards = [ours.clip(i) for i in range(100)]
     again = order([5, 5, 5], references=2)

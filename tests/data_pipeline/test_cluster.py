@@ -100,7 +100,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_sockets(complaint, variab
     assert len(LONG) > room > 30
 
 
-def test_local_means_this_machine():
+def test_the_address_local_means_this_machine():
 
     assert not ray_cluster.is_named({"RAY_ADDRESS": "local"})
     assert not ray_cluster.is_named({"RAY_ADDRESS": ""})

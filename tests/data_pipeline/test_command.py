@@ -43,7 +43,7 @@ def complaint(*argv, **options):
     return message
 
 
-def test_reads_flags_and_defaults():
+def test_flags_and_defaults_are_parsed():
     assert read("--name", "a", "--optimiser.rate", "0.5") == Outer(
         name="a", optimiser=Inner(rate=0.5)
     )
@@ -68,7 +68,7 @@ def test_a_wrong_command_line_is_one_line(argv, words):
 
 
 def test_a_validation_message_is_printed_unwrapped():
-    # Longer than any terminal: it must not be taken from the wrapped box.
+    # Longer than any terminal: the message must not come from the wrapped box.
     assert complaint("--name", "a", "--clip-frames", "0") == (
         "--clip-frames 0 must be at least 1: " + "x" * 200
     )

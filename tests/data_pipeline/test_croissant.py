@@ -15,7 +15,7 @@ from data_pipeline.format.catalogue import VideoRow, decode_catalogue
 from data_pipeline.storage import lake
 from tests.data_pipeline import handmade
 
-# In a process of its own: the library warns when it is imported.
+# In a separate process: the library warns when it is imported.
 READ = """
 import json, os, sys
 import mlcroissant
@@ -67,7 +67,7 @@ def test_croissant_validates_and_its_records_match_the_catalogue(made):
     ]
 
 
-def test_a_catalogue_that_was_changed_is_noticed(made):
+def test_a_changed_catalogue_is_detected(made):
     path = made / catalogue.CATALOGUE
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(AssertionError, match=r"sha256|Hash"):
@@ -100,7 +100,7 @@ def test_the_description_does_not_depend_on_the_location(made, tmp_path):
     assert str(tmp_path) not in describe(made).decode()
 
 
-def test_duckdb_answers_questions_about_catalogue_and_index(made):
+def test_duckdb_queries_catalogue_and_index(made):
     database = duckdb.connect()
     catalogue_, index = str(made / "catalogue.parquet"), str(made / "index" / "*.parquet")
     splits = database.execute(

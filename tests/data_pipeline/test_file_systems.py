@@ -313,4 +313,4 @@ def test_a_read_through_a_stale_link_is_retried(tmp_path):
         later.join()
     path.unlink()
     path.symlink_to("nowhere")
-    assert not lake.exists(str(path))  # at once: it is not one of ours
+    assert not lake.exists(str(path))  # at once: not a link of ours

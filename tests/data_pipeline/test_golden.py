@@ -53,13 +53,13 @@ def write_pictures(root):
 
 
 @pytest.mark.usefixtures("as_locked", "ray_for_all")
-def test_videos(tmp_path):
+def test_the_digest_of_videos_is_pinned(tmp_path):
     built = shard_tiny(tmp_path / "v1", write_videos(tmp_path / "videos", (12, 9)))
     assert built.digest == GOLDEN["videos"]
 
 
 @pytest.mark.usefixtures("as_locked", "ray_for_all")
-def test_pictures_and_object_masks(tmp_path):
+def test_the_digest_of_pictures_and_object_masks_is_pinned(tmp_path):
     root = write_pictures(tmp_path / "youtube-vos")
     built = shard_tiny(tmp_path / "v1", [root], source="youtube-vos", held_out=(), objects=2)
     assert built.digest == GOLDEN["pictures"]

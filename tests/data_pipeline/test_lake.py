@@ -109,7 +109,7 @@ def test_empty_directories_go_with_their_files(tmp_path):
     assert tmp_path.exists()
 
 
-def test_absolute(monkeypatch, tmp_path):
+def test_absolute_paths_and_uris(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert lake.absolute("a/b") == str(tmp_path / "a" / "b")
     assert lake.absolute("file:///a/b") == "/a/b"
@@ -136,7 +136,7 @@ def test_entries_have_sizes_and_times(place):
     assert not lake.exists(lake.join(place, "b", "3"))
 
 
-def test_a_link_is_listed_when_it_leads_to_a_file(tmp_path):
+def test_only_links_to_files_are_listed(tmp_path):
     outside = tmp_path / "outside"
     lake.write_bytes(str(outside / "file"), b"12345")
     inside = tmp_path / "inside"
@@ -183,7 +183,7 @@ def test_a_local_copy(place):
     assert path.exists() == (not uri.startswith("s3://"))
 
 
-def test_positioned_reads_in_threads(place):
+def test_range_reads_in_threads(place):
     uri = lake.join(place, "data")
     data = random.Random(0).randbytes(100_000)
     lake.write_bytes(uri, data)
@@ -406,7 +406,7 @@ def test_read_errors_are_named(tmp_path, monkeypatch):
 
 @pytest.fixture
 def elsewhere(s3, monkeypatch):  # noqa: ARG001 (its variables are put back first)
-    """Ask S3 with other variables for the time of a test; None takes one away."""
+    """Use S3 with other variables during a test; None unsets one."""
 
     def change(**variables):
         for name, value in variables.items():
@@ -421,7 +421,7 @@ def elsewhere(s3, monkeypatch):  # noqa: ARG001 (its variables are put back firs
     room.client().clear_instance_cache()
 
 
-# Each function that asks S3.
+# Each function that sends requests to S3.
 ASKS = {
     "exists": lake.exists,
     "read_bytes": lake.read_bytes,

@@ -29,11 +29,11 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def on_disk(tmp_path):
-    """A folder for a lease, where what is tested does not depend on the store."""
+    """A folder for a lease on disk, for tests that do not depend on the store."""
     return str(tmp_path / "lease")
 
 
-# What each process of the tests begins with; `away` makes it one of another host.
+# Start of the code of each test process; `away` makes it count as one on another host.
 BEGIN = """
 import json, os, sys, time
 from dataclasses import replace
@@ -257,7 +257,7 @@ def test_a_lease_is_lost_in_a_long_outage(on_disk, monkeypatch):
             held.check()
 
 
-def test_a_renewal_whose_answer_was_lost(place, monkeypatch):
+def test_a_renewal_with_a_lost_answer_keeps_the_lease(place, monkeypatch):
     create, lost = lake.create_bytes, []
 
     def forgetful(uri, data):
@@ -277,7 +277,7 @@ def test_a_renewal_whose_answer_was_lost(place, monkeypatch):
     assert room._highest(place)[1].released
 
 
-def test_a_forked_process_does_not_hold_it(tmp_path):
+def test_a_forked_process_does_not_hold_the_lease(tmp_path):
     code = """
 with lease(place, what='x', seconds=600) as held:
     parent = os.getpid()
@@ -309,7 +309,7 @@ def test_an_unknown_lease_entry_is_refused_and_other_files_are_ignored(place):
         pass
 
 
-def test_one_of_many_holds_it_at_any_moment(place):
+def test_at_most_one_process_holds_the_lease(place):
     """Eight processes at once, on three hosts; each holds it twice."""
     code = """
 if arguments[0] != "0": away("host" + arguments[0])

@@ -17,7 +17,7 @@ from tests.data_pipeline import handmade
 
 @pytest.fixture
 def full(tmp_path):
-    """A lake with two data sets, an unfinished build, one of the future, and other things."""
+    """A lake with two data sets, an unfinished build, one of a newer format, and other files."""
     root = tmp_path / "lake"
     first = handmade.make(f"{root}/curated/tiny/v1")
     parents = {f"{root}/curated/tiny/v1": first.digest}
@@ -55,7 +55,7 @@ def test_list_shows_data_sets_only(full):
     assert found["half/v1"].untouched_s == pytest.approx(3 * 86400, abs=600)
 
 
-def test_the_table_lines_up(full, capsys):
+def test_table_columns_are_aligned(full, capsys):
     assert run.main(["list", str(full), "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     head = lines[0].split()

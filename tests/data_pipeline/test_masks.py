@@ -79,7 +79,7 @@ def of_a_walk(clip):
 
 
 def standard_error(values):
-    """Of the difference of two means over draws, ours [draws, ...] and as many official ones."""
+    """Standard error of the difference between means over our draws and as many official ones."""
     return values.std(axis=0) * np.sqrt(2 / len(values))
 
 
@@ -102,7 +102,7 @@ def test_quantiles_match_the_official_ones(drawn, name):
         # Many values may be the quantile itself: its percentage lies between the two shares.
         slack = 3 * standard_error(up_to.mean(axis=1))
         assert below.mean() - slack < percent / 100 < up_to.mean() + slack, percent
-    # Of twice as many draws the extremes are as likely to be theirs as ours: ten in a row are not.
+    # The extreme of all draws is as likely official as ours; ten times in a row ours is not.
     assert (drawn[name].max(axis=1) > OFFICIAL[name]["max"]).sum() < 10
     assert (drawn[name].min(axis=1) < OFFICIAL[name]["min"]).sum() < 10
 
@@ -120,7 +120,7 @@ def test_shares_match_the_official_ones(drawn):
 def test_hole_positions_match_the_official_ones(drawn):
     official = np.ravel(OFFICIAL["hole_frequency_grid_6x9"])
     errors = (drawn["grid"].mean(axis=0) - official) / standard_error(drawn["grid"])
-    # The largest of 54: 4 standard errors are what 3 are for one. As a whole they are errors of 1.
+    # The largest of 54: 4 standard errors correspond to 3 of a single one. Overall their std is 1.
     assert abs(errors).max() < 4
     assert np.sqrt((errors**2).mean()) < 1.5
 
@@ -220,7 +220,7 @@ def test_steps_scale_with_the_frame():
 
 @pytest.mark.parametrize("kind", [STATIC, MOVING])
 def test_a_longer_sequence_starts_with_the_shorter_one(kind):
-    # Across the blocks in which random words are drawn.
+    # Longer than the blocks in which random words are drawn.
     longer = mask_sequence(kind, 3, 150, 96, 192)
     for frames in (1, 10, 32, 33, 64):
         assert np.array_equal(longer[:frames], mask_sequence(kind, 3, frames, 96, 192))
@@ -256,7 +256,7 @@ def test_seeds_depend_on_names_only():
     assert variant_seed(0, "a", 1) == 4790501460367058
 
 
-def test_kinds_are_taken_in_turn():
+def test_mask_kinds_alternate():
     assert variant_kinds(2, 2) == (STATIC, MOVING, STATIC, MOVING)
     assert variant_kinds(3, 1) == (STATIC, MOVING, STATIC, STATIC)
     assert variant_kinds(0, 2) == (MOVING, MOVING)

@@ -125,7 +125,7 @@ def test_a_track_just_long_enough_is_not_reversed():
         assert times in (list(range(31)), list(range(30, -1, -1)))
 
 
-def test_frame_numbers_need_not_be_even():
+def test_annotations_at_uneven_frame_numbers():
     uneven = [(3, box(10, 20)), (4, box(12, 20)), (24, box(12, 60))]
     masks = made(uneven, 0, 22)
     corners = [corner(mask) for mask in masks]

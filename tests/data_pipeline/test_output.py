@@ -116,9 +116,7 @@ def test_a_closed_or_full_stderr_does_not_end_the_work(terminal):
     ids=["ascii", "latin-1", "C", "C without UTF-8", "as here"],
 )
 def test_unencodable_characters_are_escaped(environment):
-    name = (
-        "\u00fc \u4e2d \udcff"  # the last is how Python has a byte of a file name that is no text
-    )
+    name = "\u00fc \u4e2d \udcff"  # the last stands for an undecodable byte of a file name
     code, out, err = run(body(f"say({name!a})\nprint_json({{'a': {name!a}}})"), **environment)
     assert (code, err) == (0, "")
     said, printed = out.splitlines()
@@ -132,7 +130,7 @@ def test_unencodable_characters_are_escaped(environment):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_descriptors_that_are_closed_at_the_start(closed):
+def test_descriptors_closed_at_the_start(closed):
     command = f'exec "{sys.executable}" data_pipeline/run.py --help {closed}'
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0

@@ -4,7 +4,7 @@ from data_pipeline.cli import progress as module
 from data_pipeline.cli.progress import progress
 
 
-def test_plain_lines_without_a_terminal(capsys, monkeypatch):
+def test_progress_is_plain_lines_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
     with progress("shard", 3, "videos") as shown:
         time.sleep(0.02)

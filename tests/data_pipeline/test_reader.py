@@ -208,7 +208,7 @@ def test_a_replaced_table_is_refused(own):
 
 @pytest.fixture
 def cached(own, tmp_path):
-    """A data set read through a cache, and the copies in it by what they are copies of."""
+    """A data set read through a cache, and the cached copies by the files they copy."""
     data = DataSet.open(own.uri, NodeCache(tmp_path / "cache", 10**8))
     payload = manifest.load(own.uri).payload
     return data, {path: tmp_path / "cache" / file.sha256 for path, file in payload.items()}
@@ -235,7 +235,7 @@ def test_a_damaged_store_is_reported_although_cached(cached, flip_byte):
     whole = data.read_frames(video, range(40))
     start = data._parts(video, range(9, 10))[0].start
     flip_byte(Path(data.uri) / video.shard, start + 50)
-    assert np.array_equal(data.read_frames(video, range(40)), whole)  # the copy is sound
+    assert np.array_equal(data.read_frames(video, range(40)), whole)  # the copy is intact
     copies[video.shard].unlink()
     with pytest.raises(CorruptData, match="has the sha256"):
         data.read_frames(video, [3])
@@ -250,13 +250,13 @@ def test_a_cache_smaller_than_a_shard_is_refused(own, tmp_path):
         DataSet.open(own.uri, NodeCache(tmp_path / "cache", 1000))
 
 
-def test_frames_are_those_of_the_video(built, videos):
+def test_frames_match_the_source_video(built, videos):
     data = DataSet.open(built.uri)
     (video,) = data.videos("test")
     with av.open(str(videos[0])) as container:
         wanted = np.stack([one.to_ndarray(format="rgb24") for one in container.decode(video=0)])
     found = data.read_frames(video, range(video.frames)).astype(int)
-    # What moves in it comes again after 32 frames.
+    # The motion repeats after 32 frames.
     distances = [[np.abs(one - other).mean() for other in wanted[:30]] for one in found[:30]]
     assert np.argmin(distances, axis=1).tolist() == list(range(30))
-    assert np.diag(distances).max() < 4  # what JPEG and another conversion of colours lose
+    assert np.diag(distances).max() < 4  # loss by JPEG and another colour conversion

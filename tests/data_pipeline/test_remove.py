@@ -38,7 +38,7 @@ def own(tmp_path):
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     """An MLflow with one run and one registered version, both made with data set `d...`."""
-    # `mlflow.set_tracking_uri` writes this variable; the next room must not read it.
+    # `mlflow.set_tracking_uri` writes this variable; tests of the next package must not read it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "")
         uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
@@ -169,7 +169,7 @@ def test_remove_requires_a_registry_or_no_registry(own, capsys, monkeypatch):
     assert not (Path(own) / "none.db").exists()
 
 
-def test_runs_and_versions_that_refer_are_named(own, registry, capsys, monkeypatch):
+def test_runs_and_versions_that_use_the_data_set_are_named(own, registry, capsys, monkeypatch):
     path = Path(own) / manifest.MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "d" * 64}))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry)
@@ -328,7 +328,7 @@ def test_wrong_flags_of_remove_are_refused(own, tmp_path, capsys):
         ("s3://bucket/v1", "s3://bucket"),
     ],
 )
-def test_the_lake_around_a_data_set(uri, around):
+def test_the_lake_of_a_data_set_uri(uri, around):
     assert remove._lake_of(uri) == around
 
 

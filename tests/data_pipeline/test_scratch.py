@@ -54,7 +54,7 @@ def command():
     assert done.returncode == 0
 
 
-def test_a_process_leaves_nothing(temporary):
+def test_a_process_removes_its_scratch_folders(temporary):
     process, folder = holding(seconds=0)
     assert folder.parent == temporary
     assert process.wait(20) == 0

@@ -1,4 +1,4 @@
-"""`show`: the figures it prints are those of the data set, and the sheet shows frames and masks."""
+"""`show`: its figures match the data set, and the contact sheet shows frames and masks."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def frame_sizes(uri):
     return np.concatenate([pq.read_table(p)["size"] for p in Path(uri).glob("index/*.parquet")])
 
 
-def test_figures_are_those_of_the_data_set(made, here):
+def test_shown_figures_match_the_data_set(made, here):
     shown = show(ShowConfig(uri=made))
     found, sizes = manifest.load(made), frame_sizes(made)
     assert (shown.uri, shown.digest) == (made, found.digest)
@@ -102,7 +102,7 @@ def test_output_as_text_and_as_json(made, here, capsys):
     assert max(line.count("█") for line in bars) == 40
 
 
-def test_no_sheet_when_none_is_wanted(made, here, capsys):
+def test_no_contact_sheet_when_disabled(made, here, capsys):
     assert run.main(["show", made, "--sheet", "none"]) == 0
     assert "contact sheet" not in capsys.readouterr().out
     assert list(here.iterdir()) == []
@@ -154,7 +154,7 @@ def test_every_variant_has_a_colour_and_a_name():
         ([100, 899], (100, 200, 300, 400, 500, 600, 700, 800, 900), (1, 0, 0, 0, 0, 0, 0, 1)),
     ],
 )
-def test_bins_have_round_edges_and_hold_everything(values, edges, counts):
+def test_histogram_bins_have_round_edges_and_include_every_value(values, edges, counts):
     found = histogram(np.array(values))
     assert (found.edges, found.counts) == (edges, counts)
 
@@ -173,7 +173,7 @@ def test_a_data_set_without_videos_is_shown_too(tmp_path):
     assert "left out" in text(shown)
 
 
-def test_a_damaged_frame_is_reported(tmp_path, flip_byte, here):
+def test_show_reports_a_damaged_frame(tmp_path, flip_byte, here):
     uri = str(tmp_path / "tiny" / "v1")
     handmade.make(uri)
     (shard,) = Path(uri).glob("shards/test-*.tar")

@@ -53,7 +53,7 @@ def test_streamed_videos_equal_those_of_the_reader(built):
             assert np.array_equal(masks, data.read_masks(video, variant, range(video.frames)))
 
 
-def test_one_split_and_jpegs(built):
+def test_streaming_one_split_as_jpegs(built):
     (one,) = stream(built.uri, "test", decode=False)
     assert (one["__key__"], len(one["frames"])) == ("video-0", 40)
     assert Image.open(io.BytesIO(one["frames"][39])).size == (WIDTH, HEIGHT)
@@ -99,7 +99,7 @@ def test_no_video_of_a_damaged_shard_is_returned(own, damage, flip_byte):
     if damage == "flipped":
         flip_byte(path, size // 2)
     elif damage == "cut":
-        # In the header of a member, which readers of tars take for the end of the archive.
+        # In a member's header, which tar readers take for the end of the archive.
         with tarfile.open(path) as tar:
             path.write_bytes(path.read_bytes()[: tar.getmembers()[30].offset + 100])
         with path.open("rb") as file:
@@ -127,7 +127,7 @@ def test_a_shard_that_lacks_frames_of_the_catalogue(own):
         list(stream(own.uri, "test"))
 
 
-def test_from_s3(built, s3, monkeypatch, tmp_path):
+def test_streaming_from_s3(built, s3, monkeypatch, tmp_path):
     uri = lake.join(s3, "streamed/v1")
     for name in lake.list_files(built.uri):
         lake.upload(Path(built.uri) / name, lake.join(uri, name))

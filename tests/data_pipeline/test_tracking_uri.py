@@ -1,4 +1,4 @@
-"""Paths in URIs of MLflow's store: one function each way, and SQLAlchemy reads what we write."""
+"""Paths in URIs of MLflow's store: conversions both ways agree with SQLAlchemy."""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from data_pipeline.cli.command import UserError
 from data_pipeline.tracking import store_uri
 
-# What a name may hold on disk; surrogates are bytes that are no text. MLflow cannot read `%20`.
+# Characters of file names; surrogates are undecodable bytes. MLflow cannot read `%20`.
 NAMES = st.text(
     st.characters(blacklist_categories=["Cs"], blacklist_characters="/\0"), min_size=1, max_size=20
 ).filter(lambda name: name not in (".", "..") and unquote(name) == name)

@@ -468,12 +468,12 @@ def test_a_video_that_changes_its_size(tmp_path):
     second = shown(tmp_path / "1.h264").astype(np.uint8)
     image = Image.fromarray(second[0]).resize((32, 32), Image.Resampling.BICUBIC)
     assert jpegs[6] == sample.encode_frame(np.asarray(image))
-    # A frame may not grow beyond the limit behind the back of the headers.
+    # A frame may not exceed the limit although the headers declare less.
     few = replace(LIMITS, max_pixels=64 * 64)
     assert bad(video, few).reason.startswith("cannot be decoded after")
 
 
-# What is no video
+# Files that are no videos
 
 
 def no_sound(path):
@@ -662,7 +662,7 @@ def test_truncated_files(tmp_path, kind):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     video = record(path)
-    if kind == "ts":  # a transport stream says nothing of its end
+    if kind == "ts":  # a transport stream does not declare its end
         assert 20 < video.frames < 40
     else:
         assert bad(video).reason
@@ -726,7 +726,7 @@ def test_a_packet_without_a_frame_is_detected(tmp_path):
 # Limits
 
 
-def test_limits(tmp_path):
+def test_videos_beyond_the_limits_are_refused(tmp_path):
     video = record(write_video(tmp_path / "a.mp4", frames=20, width=64, height=64))
     assert bad(video, replace(LIMITS, max_pixels=64 * 64 - 1)).reason == (
         "has frames of more than 4095 pixels"
@@ -741,7 +741,7 @@ def test_limits(tmp_path):
     ("codec", "empty", "reason"),
     [
         ("libx264", b"\x00\x00\x00\x02\x09\xf0", "cannot be decoded after 0 frames"),
-        # A picture that says it is left out: no frame, and no error.
+        # A picture marked as not coded: no frame, and no error.
         ("mpeg4", b"\x00\x00\x01\xb6\x50\x5f", "gives no frame in 1001 packets after"),
     ],
 )

@@ -134,13 +134,13 @@ def test_an_unexpected_decoder_error_is_limited_to_one_video(film, monkeypatch):
         ((720, 576), Fraction(16, 15), True),
     ],
 )
-def test_which_shapes_differ(size, aspect, other):
+def test_aspect_ratios_that_count_as_another_shape(size, aspect, other):
     assert is_other_shape(size, (432, 240), Fraction(aspect)) == other
 
 
 @pytest.mark.parametrize("size", [(9, 16), (16, 9), (1, 300), (300, 1), (7, 5)])
 @pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch"])
-def test_every_shape_fits(size, fit):
+def test_every_shape_is_fitted_with_its_labels(size, fit):
     frame = np.full((size[1], size[0], 3), 200, np.uint8)
     labels = np.full((size[1], size[0]), 3, np.uint8)
     got, where = fitted(frame, (32, 18), fit), fitted_labels(labels, (32, 18), fit)
@@ -169,10 +169,10 @@ def test_natural_order():
         (["7"], "7 to 7"),
     ],
 )
-def test_numbers_in_words(names, said):
+def test_frame_numbers_are_summarised(names, said):
     assert numbers_of(names).in_words() == said
 
 
 @pytest.mark.parametrize("names", [[], ["a", "b"], ["a1", "b"], ["a1", "b1"]])
-def test_names_without_numbers(names):
+def test_names_without_frame_numbers(names):
     assert numbers_of(names) is None

@@ -153,7 +153,7 @@ def progressive_of(scans):
     ],
 )
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_bad_pictures(tmp_path, data, reason, kind):
+def test_bad_pictures_are_refused(tmp_path, data, reason, kind):
     pictures = [*FRAMES[:3], data, *FRAMES[4:]]
     if kind == "folder":
         video = folder_of(tmp_path, pictures)
@@ -171,7 +171,7 @@ def test_a_folder_changed_since_it_was_listed(tmp_path):
     assert bad(video).reason == "has 5 frames, but 6 are listed"
 
 
-def test_links(tmp_path):
+def test_links_to_pictures_stay_inside_the_input(tmp_path):
     video = folder_of(tmp_path, FRAMES[:5])
     (tmp_path / "private.jpg").write_bytes(FRAMES[5])
     inside = tmp_path / "in" / "v" / "4.jpg"
@@ -180,7 +180,7 @@ def test_links(tmp_path):
     assert read(video)[4] == FRAMES[3]
     inside.unlink()
     inside.symlink_to(tmp_path / "private.jpg")
-    # "in" is below the input, which is `tmp_path`: what lies beside it is still inside.
+    # The input is `tmp_path`: files beside "in" are still inside it.
     assert read(video)[4] == FRAMES[5]
     outside = SourceVideo("v", "train", "folder", video.uri, "v", 5, 1, "30/1")
     assert bad(outside).reason == "has a picture that is a link out of the input"
@@ -206,7 +206,7 @@ def test_frames_from_s3_come_in_order(tmp_path, s3):
     assert bad(video).reason == "has a picture of more than 1000000 bytes"
     half = jpegs(folder_of(tmp_path, FRAMES), WIDTH, HEIGHT, LIMITS, SourceStats())
     next(half)
-    half.close()  # a reader that stops leaves nothing behind
+    half.close()  # a reader that stops leaves no temporary files
 
 
 # Zips
@@ -253,7 +253,7 @@ def test_zip_members_that_are_accepted(tmp_path):
     assert read(zip_at(deflated, 6)) == FRAMES
 
 
-def test_members_of_other_kinds(tmp_path):
+def test_linked_encrypted_or_otherwise_packed_members_are_refused(tmp_path):
     def refused_member(change, method=zipfile.ZIP_STORED):
         path = tmp_path / "v.zip"
         with zipfile.ZipFile(path, "w") as archive:
@@ -382,7 +382,7 @@ def test_a_fully_ignored_label_picture_has_no_object(tmp_path):
     assert values.tolist() == [[0, 0], [0, 0]]
 
 
-def test_labels(tmp_path):
+def test_label_pictures_are_read(tmp_path):
     objects = [[0, 1], [2, 255]]
     mask = [[0, 255], [255, 0]]
     pictures = {5: grey(objects), 0: labels(), 2: grey(mask), 3: grey(mask, "1"), 9: labels()}
@@ -438,7 +438,7 @@ def test_labels_drawn_in_colours(tmp_path, mode):
         (bytes(2 * 10**6), "has a picture of more than 1000000 bytes"),
     ],
 )
-def test_bad_labels(tmp_path, data, reason):
+def test_bad_labels_are_refused(tmp_path, data, reason):
     with pytest.raises(BadVideoError) as caught:
         annotations(annotated(tmp_path, {0: labels(), 1: data}), LIMITS)
     assert caught.value.reason == reason

@@ -34,7 +34,7 @@ def test_splits_default_to_the_layout():
     assert splits(records("b", split="valid")) == {"b": "valid"}  # nothing to train on is fine
 
 
-def test_held_out():
+def test_held_out_videos_form_the_test_split():
     videos = records("a", "b", "clip") + records("c", split="") + records("d", split="")
     assert splits(videos, held_out=["b", "c"]) == {
         "a": "train",
@@ -48,7 +48,7 @@ def test_held_out():
     assert "is left in the split 'train'" in refusal(records("a", "b"), held_out=["a", "b"])
 
 
-def test_lists(tmp_path):
+def test_split_lists_are_read(tmp_path):
     (tmp_path / "array.json").write_text('["a", "b c"]')
     (tmp_path / "object.json").write_text('{"d": 90}')
     (tmp_path / "lines.txt").write_text("e\r\n\n  f \n")
@@ -122,7 +122,7 @@ def test_a_share_is_drawn_independently_for_each_video():
     assert splits(videos, test_share=0.2, seed=4) != all_of_them
     smaller = splits(videos, test_share=0.1, seed=3)
     assert all(all_of_them[name] == "test" for name in smaller if smaller[name] == "test")
-    # What the layout says does not matter.
+    # The split of the layout does not matter.
     other = tuple(replace(video, split="valid") for video in videos[:-1])
     assert splits(other, test_share=0.2, seed=3) == all_of_them
 
@@ -132,7 +132,7 @@ def test_a_share_leaves_no_split_empty():
     assert "draws 3 of 3 videos" in refusal(records("a", "b", "c"), test_share=1.0)
 
 
-def test_ids():
+def test_video_ids_are_unique_and_sorted():
     assert video_id("a b/c.d") == "a_b_c_d"
     long = ["y" * 100 + end for end in "ab"]
     ids = [video_id(name) for name in long]
