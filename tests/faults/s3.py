@@ -156,7 +156,7 @@ class _Request(BaseHTTPRequestHandler):
             return answer.status, answer.getheaders(), answer.read()
 
     def _sent(self, body):
-        """A connection to the server on which this request, with this much of its body, went."""
+        """A connection to the server on which this request was sent, with this much of its body."""
         connection = socket.create_connection(self.server.to)
         head = [f"{self.command} {self.path} HTTP/1.1", "Connection: close"]
         head += [f"{k}: {v}" for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP]

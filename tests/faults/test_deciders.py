@@ -20,9 +20,9 @@ pytestmark = [
 ]
 
 MODEL = names.MODEL
-WATCHED_S = 300  # each version may be compared with every champion that comes meanwhile
+WATCHED_S = 300  # each version may be compared with every champion promoted meanwhile
 LEVELS = {"candidate": 15.0, **foreign.CLASSICAL}
-# From the worst to the best, so that most take the place of the one before.
+# From worst to best, so that most replace the champion before.
 FILLS = [foreign.DIMMED.format(share=share) for share in (0.98, 0.985, 0.99)]
 
 

@@ -19,7 +19,7 @@ def test_a_second_writer_is_refused_while_the_first_builds(videos, tmp_path):
     while not list(output.glob(f"{manifest.LEASE}/*.json")):
         assert first.poll() is None, finish(first)
         time.sleep(0.05)
-    # Alive, and slow enough to be met at work.
+    # Paused, so that the second writer meets it at work.
     first.send_signal(signal.SIGSTOP)
     code, out, err = finish(start(videos, output))
     first.send_signal(signal.SIGCONT)
