@@ -90,7 +90,7 @@ def test_visibility_and_warping(frames, at):
     assert np.abs(warped[::8, ::8] - ARRAYS[f"warped_t{at}"]).max() < 5e-6
 
 
-def test_warping_error_of_a_video(frames):
+def test_warping_error_of_a_video_matches_the_official_code(frames):
     errors = [flow.step(*formula.flows(at)).error(frames[at], frames[at + 1]) for at in range(3)]
     assert errors == pytest.approx(NUMBERS["warping_errors"], rel=1e-5)
     assert np.mean(errors) == pytest.approx(NUMBERS["warping_error"], rel=1e-5)

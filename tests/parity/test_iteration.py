@@ -128,7 +128,7 @@ def by_name(official, which, what):
 
 
 @FIRST_AND_SECOND
-def test_losses(iterations, official, precision, number):
+def test_losses_match_the_official_code(iterations, official, precision, number):
     logged = official[number]["losses"]
     wanted = {
         names.LOSS_DISCRIMINATOR_REAL: logged["loss/dis_vid_real"],
@@ -148,7 +148,7 @@ def test_losses(iterations, official, precision, number):
 
 @BOTH
 @FIRST_AND_SECOND
-def test_gradients(iterations, official, precision, number, which):
+def test_gradients_match_the_official_code(iterations, official, precision, number, which):
     found, how = iterations[number].gradients, PRECISIONS[precision]
     for name, wanted in by_name(official[number], which, "grad_l2").items():
         assert float(found[name].double().norm()) == pytest.approx(wanted, rel=how.gradient), name
@@ -169,7 +169,7 @@ def test_the_gradient_of_the_key_bias_is_zero(iterations, precision):
 
 @BOTH
 @FIRST_AND_SECOND
-def test_parameter_updates(iterations, official, precision, number, which):
+def test_parameter_updates_match_the_official_code(iterations, official, precision, number, which):
     limit = PRECISIONS[precision].change[number]
     for name, wanted in by_name(official[number], which, "delta_l2").items():
         found = float(iterations[number].changes[name].norm())
