@@ -1,4 +1,4 @@
-"""Clips, their order, the index and the cache: how fast, how flat, how well mixed.
+"""Clips, their order, the index and the cache: speed, memory and mixing.
 
 python tests/benchmarks/reading.py [--json] [--clips 10000]
 
