@@ -1,1 +1,1 @@
-"""Tests: one folder a room. `tiny.py` makes small data in the true layout."""
+"""Tests: one folder per package. `tiny.py` makes small data sets with the product's code."""

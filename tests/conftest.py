@@ -18,8 +18,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
-# Shells start what runs in their background with Ctrl-C ignored, nohup with SIGHUP, and so would
-# every command below. A handler is not inherited: commands begin with the default.
+# Shells start background processes with SIGINT ignored, nohup with SIGHUP ignored, and so would
+# every command below. A handler is not inherited: commands start with the default.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -67,7 +67,7 @@ def empty_database(once):
 
     def make(folder):
         uri = f"sqlite:///{folder}/mlflow.db"
-        MlflowClient(uri, uri)  # no experiment: it would say where its files lie
+        MlflowClient(uri, uri)  # without an experiment, which would store its artifact location
 
     return once("database", make) / "mlflow.db"
 

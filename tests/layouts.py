@@ -1,4 +1,4 @@
-"""Tiny data in the true layouts of published data sets, and where the real ones are."""
+"""Tiny data in the exact layouts of published data sets, and the place of the real ones."""
 
 import io
 import json
@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 48, 32
 
 
 def shared_data() -> Path:
-    """Real material in the true layouts; the test is skipped where there is none."""
+    """Real data in the published layouts; the test is skipped where there is none."""
     places = [Path(__file__).parents[2] / "shared" / "data"]
     if "STTN_SHARED_DATA" in os.environ:
         places.insert(0, Path(os.environ["STTN_SHARED_DATA"]))

@@ -26,7 +26,7 @@ CHECKED = [
     and kind.__module__ == name
     and (kind.__name__.endswith("Config") or kind.__name__ in ("Rule", "Machines"))
 ]
-# What has no default.
+# Fields without a default.
 GIVEN = {
     "ShardConfig": {"input": ("a",), "output": "b"},
     "RemoveConfig": {"uri": "a"},
