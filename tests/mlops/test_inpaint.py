@@ -46,7 +46,7 @@ def _run(uri, *argv):
     return inpaint.main([*map(str, argv), "--tracking-uri", uri])
 
 
-def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_path, capsys):
+def test_inpaint_fills_the_hole_and_keeps_frames_fps_and_known_pixels(champion, tmp_path, capsys):
     fps = Fraction(30000, 1001)
     source = write_video(tmp_path / "in.mp4", frames=90, width=96, height=64, fps=fps)
     out = tmp_path / "out.mp4"
@@ -102,7 +102,7 @@ def test_frames_fps_and_known_pixels_stay_and_the_hole_is_filled(champion, tmp_p
         (["{long}", BOX, "{video}", "--truth", "{video}"], "OUT is the input"),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(champion, tmp_path, capsys, argv, said):
+def test_user_errors_are_one_line_and_write_nothing(champion, tmp_path, capsys, argv, said):
     files = {
         "video": write_video(tmp_path / "in.mp4", frames=5, width=96, height=64),
         "long": write_video(tmp_path / "long.mp4", frames=7, width=96, height=64),
@@ -128,7 +128,7 @@ def test_mistakes_are_one_line_and_write_nothing(champion, tmp_path, capsys, arg
 
 
 @pytest.mark.parametrize("body", [foreign.BROKEN, foreign.FLOATS])
-def test_a_model_that_fails_leaves_nothing_behind(store, tmp_path, capsys, body):
+def test_a_failing_model_leaves_no_output(store, tmp_path, capsys, body):
     foreign.register(store, tmp_path / "model", body)
     source = write_video(tmp_path / "in.mp4", frames=5, width=96, height=64)
     out = tmp_path / "out.mp4"
@@ -149,7 +149,7 @@ def white(store, tmp_path):
     return store, "--model", "models:/sttn@candidate"
 
 
-def test_sound_and_times_of_a_video_are_kept(white, tmp_path, capsys):
+def test_audio_and_timestamps_of_a_video_are_kept(white, tmp_path, capsys):
     store, *model = white
     times = [40 * at + (15 if at % 3 else 0) for at in range(50)]
     source = with_sound(tmp_path / "in.mp4", times=times)
@@ -166,8 +166,8 @@ def test_sound_and_times_of_a_video_are_kept(white, tmp_path, capsys):
                          "--no-audio")  # fmt: skip
 
 
-def test_outside_of_hole_and_soft_edge_every_pixel_is_the_source(white, tmp_path):
-    """Seen without a codec in between: as PNGs, and in a lossless file."""
+def test_pixels_outside_hole_and_feathered_edge_are_unchanged(white, tmp_path):
+    """Compared without lossy compression: as PNGs, and in a lossless file."""
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=5, width=96, height=64)
     before = np.stack(list(video.read(source)))
@@ -186,7 +186,7 @@ def test_outside_of_hole_and_soft_edge_every_pixel_is_the_source(white, tmp_path
     assert np.array_equal(np.stack(list(video.read(tmp_path / "out.mkv"))), after)
 
 
-def test_what_is_not_masked_can_be_filled_and_boxes_have_their_frames(white, tmp_path):
+def test_inverted_masks_and_boxes_with_frame_ranges(white, tmp_path):
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
     assert _run(store, source, f"{BOX}@1-2", tmp_path / "some", *model) == 0
@@ -197,7 +197,7 @@ def test_what_is_not_masked_can_be_filled_and_boxes_have_their_frames(white, tmp
     assert (first == 255).all(axis=2).sum() == 96 * 64 - 24 * 16
 
 
-def test_a_folder_of_frames_is_a_video_too(white, tmp_path):
+def test_a_folder_of_frames_is_accepted_as_a_video(white, tmp_path):
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
     assert _run(store, source, "0,0,1,1", tmp_path / "png", *model) == 0
@@ -206,7 +206,7 @@ def test_a_folder_of_frames_is_a_video_too(white, tmp_path):
     assert (video.facts_of(out).fps, video.facts_of(out).frames) == (12, 4)
 
 
-def test_a_video_beside_shows_hole_and_result(white, tmp_path, capsys):
+def test_the_comparison_video_shows_hole_and_result(white, tmp_path, capsys):
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
     beside = tmp_path / "beside.mp4"
@@ -218,18 +218,18 @@ def test_a_video_beside_shows_hole_and_result(white, tmp_path, capsys):
     assert first[18, 96 + 32].min() > 230  # white
     out = capsys.readouterr().out
     assert "decode 0." in out
-    told = json.loads(out.splitlines()[-1])
+    result = json.loads(out.splitlines()[-1])
     parts = ("model", "waiting for decode", "waiting for encode")
-    assert sum(told["stages"][one] for one in parts) == pytest.approx(told["seconds"])
+    assert sum(result["stages"][one] for one in parts) == pytest.approx(result["seconds"])
 
 
-def _told(capsys):
+def _printed_result(capsys):
     *_, words, line = capsys.readouterr().out.splitlines()
     return words, json.loads(line)
 
 
-def test_a_result_is_measured_against_what_was_behind_its_hole(white, tmp_path, capsys):
-    """Before encoding, on frames with a hole, beside what OpenCV and propagation make of them."""
+def test_a_result_is_measured_against_the_ground_truth(white, tmp_path, capsys):
+    """Before encoding, on frames with a hole, beside the fills of OpenCV and of propagation."""
     store, *model = white
     truth = write_video(tmp_path / "truth.mp4", frames=6, width=96, height=64)
     true = np.stack(list(video.read(truth)))
@@ -240,7 +240,7 @@ def test_a_result_is_measured_against_what_was_behind_its_hole(white, tmp_path, 
             writer.write(video.Timed(frame, None))
     box, flags = f"{BOX}@2-4", ("--truth", truth, "--crf", 51, "--fps", 25, "--json")
     assert _run(store, tmp_path / "spoilt", box, tmp_path / "out.mp4", *model, *flags) == 0
-    words, told = _told(capsys)
+    words, result = _printed_result(capsys)
     hole = np.zeros((64, 96), np.uint8)
     hole[10:26, 20:44] = 1
     holes = [hole if number in (2, 3, 4) else 0 * hole for number in range(6)]
@@ -253,45 +253,47 @@ def test_a_result_is_measured_against_what_was_behind_its_hole(white, tmp_path, 
     }
     for name, frames in expected.items():
         each = [hole_psnr_db(*pair, hole) for pair in zip(true[2:5], frames, strict=True)]
-        assert told["hole_psnr_db"][name] == pytest.approx(np.mean(each)), name
+        assert result["hole_psnr_db"][name] == pytest.approx(np.mean(each)), name
         assert f"{np.mean(each):.2f} dB" in words
-    assert told["hole_frames"] == 3
-    assert told["hole_psnr_db"]["propagation"] > 30  # the pattern moves, and was seen
+    assert result["hole_frames"] == 3
+    assert (
+        result["hole_psnr_db"]["propagation"] > 30
+    )  # the pattern moves, and is visible in other frames
     assert "not above what needs no model" in words
     assert video.count(tmp_path / "out.mp4") == 6
     parts = ("model", "compare", "waiting for decode", "waiting for encode")
-    assert sum(told["stages"][one] for one in parts) == pytest.approx(told["seconds"])
-    assert told["stages"]["compare"] > 0
+    assert sum(result["stages"][one] for one in parts) == pytest.approx(result["seconds"])
+    assert result["stages"]["compare"] > 0
 
 
-def test_what_equals_the_truth_has_a_finite_number_and_no_hole_none(store, tmp_path, capsys):
+def test_psnr_of_a_perfect_result_and_of_a_video_without_holes(store, tmp_path, capsys):
     foreign.register(store, tmp_path / "model", "pass")  # leaves everything as it is
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
     flags = ("--model", "models:/sttn@candidate", "--truth", source, "--blend-width", 3, "--json")
     assert _run(store, source, BOX, tmp_path / "out.mp4", *flags) == 0
-    words, told = _told(capsys)
-    assert told["hole_psnr_db"]["model"] == 100
+    words, result = _printed_result(capsys)
+    assert result["hole_psnr_db"]["model"] == 100
     assert "100.00 dB, above what needs no model" in words
     flags = (*flags[:-2], 0, "--json")
     everything = "0,0,96,64"
     assert _run(store, source, everything, tmp_path / "out.mp4", *flags) == 0
-    _, told = _told(capsys)
-    assert told["hole_psnr_db"]["telea"] == told["hole_psnr_db"]["propagation"] < 30  # grey
+    _, result = _printed_result(capsys)
+    assert result["hole_psnr_db"]["telea"] == result["hole_psnr_db"]["propagation"] < 30  # grey
     assert _run(store, source, everything, tmp_path / "out.mp4", *flags, "--invert-mask") == 0
-    words, told = _told(capsys)
+    words, result = _printed_result(capsys)
     assert "no frame has a hole" in words
-    assert told["hole_psnr_db"] == {"model": None, "propagation": None, "telea": None}
+    assert result["hole_psnr_db"] == {"model": None, "propagation": None, "telea": None}
 
 
-def test_on_a_soft_edge_nothing_is_measured(white, tmp_path, capsys):
+def test_feathered_edges_are_not_measured(white, tmp_path, capsys):
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=2, width=96, height=64)
-    told = []
+    levels = []
     for out, *flags in (("hard",), ("soft", "--blend-width", 5)):
         argv = (BOX, tmp_path / out, *model, "--truth", source, "--json", *flags)
         assert _run(store, source, *argv) == 0
-        told.append(_told(capsys)[1]["hole_psnr_db"]["model"])
-    assert told[0] == told[1]
+        levels.append(_printed_result(capsys)[1]["hole_psnr_db"]["model"])
+    assert levels[0] == levels[1]
 
 
 @pytest.mark.parametrize("frames", [3, 60])
@@ -320,8 +322,8 @@ def test_truth_is_compared_frame_by_frame_in_bounded_memory(tmp_path, frames):
 
 
 @pytest.mark.parametrize(("frames", "how"), [(3, "fewer"), (5, "more")])
-def test_a_truth_that_decodes_to_another_number_of_frames(tmp_path, frames, how):
-    """A damaged file: its packets are as many as they should be."""
+def test_a_ground_truth_with_another_number_of_frames_is_refused(tmp_path, frames, how):
+    """A damaged file with the right number of packets."""
     source = write_video(tmp_path / "in.mp4", frames=4, width=48, height=32)
     truth = Truth(source, video.facts_of(source))
     results = [
@@ -340,7 +342,7 @@ def long_video(tmp_path_factory):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_who_is_ended_in_the_middle_leaves_no_half_file(white, long_video, tmp_path, end):
+def test_an_interrupted_inpaint_leaves_no_partial_file(white, long_video, tmp_path, end):
     store, *model = white
     out = tmp_path / "out.mp4"
     out.write_bytes(b"the result of last time")
@@ -366,7 +368,7 @@ def test_who_is_ended_in_the_middle_leaves_no_half_file(white, long_video, tmp_p
     assert list(tmp_path.glob(".*part")) == []
 
 
-def test_a_video_from_a_store(white, tmp_path, monkeypatch, capsys):
+def test_a_video_on_s3(white, tmp_path, monkeypatch, capsys):
     store, *model = white
     source = write_video(tmp_path / "in.mp4", frames=4, width=96, height=64)
     with s3_server() as endpoint:
@@ -383,8 +385,8 @@ def test_a_video_from_a_store(white, tmp_path, monkeypatch, capsys):
     client().clear_instance_cache()
 
 
-def test_large_frames_are_worked_on_around_their_holes_or_scaled(store, tmp_path, capsys):
-    """By a true network of small width: what it sees decides what it answers."""
+def test_large_frames_are_cropped_around_their_holes_or_scaled(store, tmp_path, capsys):
+    """With a small real network, whose output depends on the input frame."""
     shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS)
     weights = small_generator(seed=1, blocks=1).state_dict()
     run_id = foreign.training_run(store)

@@ -1,4 +1,4 @@
-"""`inpaint` on what people have: odd files as VIDEO and MASK; ffmpeg judges what was shown."""
+"""`inpaint` on real footage: odd files as VIDEO and MASK; ffmpeg is the reference."""
 
 import struct
 from fractions import Fraction
@@ -38,7 +38,7 @@ def film(tmp_path_factory):
 
 
 def shown(path, *filters):
-    """As players do that know where colour is stored; ffmpeg's own tool has to be told."""
+    """Frames as of a player that reads the chroma location; ffmpeg needs it as an option."""
     flags = "bicubic+accurate_rnd+full_chroma_int+bitexact"
     return judge.shown(path, *filters, f"scale=in_chroma_loc=left:flags={flags}", "format=rgb24")
 
@@ -78,7 +78,7 @@ def copied(film, path, *options):
 
 
 @pytest.mark.parametrize("name", ["a.flv", "a.h264", "a.mkv", "a.ts", "a.avi", "a.nut"])
-def test_containers(champion, film, tmp_path, name):
+def test_input_containers(champion, film, tmp_path, name):
     source = copied(film, tmp_path / name)
     after = lossless(champion, source, tmp_path / "out.mkv")
     assert len(after) == 48
@@ -87,7 +87,7 @@ def test_containers(champion, film, tmp_path, name):
 
 
 @pytest.mark.parametrize(("size", "rate"), [("720x576", "25"), ("720x480", "30000/1001")])
-def test_dv(champion, tmp_path, size, rate):
+def test_dv_video(champion, tmp_path, size, rate):
     source = tmp_path / "a.dv"
     pixels = "yuv420p" if rate == "25" else "yuv411p"
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d=0.4", "-pix_fmt", pixels, source)
@@ -97,7 +97,7 @@ def test_dv(champion, tmp_path, size, rate):
     assert float(video.facts_of(tmp_path / "out.mp4").fps) == pytest.approx(float(facts.fps))
 
 
-def test_cover_art_is_not_the_film(champion, film, tmp_path):
+def test_cover_art_is_not_taken_for_the_video(champion, film, tmp_path):
     cover, source = tmp_path / "cover.png", tmp_path / "a.mp4"
     # As some tools write it: the picture before the tracks.
     Image.new("RGB", (300, 300), (255, 0, 0)).save(cover)
@@ -124,7 +124,7 @@ def test_cover_art_is_not_the_film(champion, film, tmp_path):
     "turn", [("-display_hflip",), ("-display_rotation", 90, "-display_hflip"),
              ("-display_vflip",), ("-display_rotation", 180)]
 )  # fmt: skip
-def test_film_comes_out_as_it_is_displayed(champion, film, tmp_path, turn):
+def test_rotated_and_flipped_video_is_inpainted_as_displayed(champion, film, tmp_path, turn):
     source = tmp_path / "turned.mp4"
     ffmpeg(*turn, "-i", film, "-c", "copy", source)
     before = shown(source)
@@ -133,7 +133,7 @@ def test_film_comes_out_as_it_is_displayed(champion, film, tmp_path, turn):
     assert np.abs(outside(after) - outside(before)).mean() < 8  # 60 and more if turned otherwise
 
 
-def test_interlaced_film_is_not_combed(champion, tmp_path):
+def test_interlaced_video_is_deinterlaced(champion, tmp_path):
     source, out = tmp_path / "a.mp4", tmp_path / "out.mp4"
     moving = "testsrc=s=128x96:r=50:d=1,format=gray,scroll=h=0.06"
     ffmpeg("-f", "lavfi", "-i", moving, "-vf", "tinterlace=interleave_top,format=yuv420p", "-flags",
@@ -155,11 +155,14 @@ def test_interlaced_film_is_not_combed(champion, tmp_path):
     ("name", "options"),
     [
         ("edit.mp4", ("-ss", "0.7")),  # an edit list: 31 frames are to be shown
-        ("wrap.ts", ("-output_ts_offset", "95442.8", "-muxdelay", "0")),  # 33 bits end on the way
+        (
+            "wrap.ts",
+            ("-output_ts_offset", "95442.8", "-muxdelay", "0"),
+        ),  # 33-bit timestamps wrap around
         ("late.mkv", ("-output_ts_offset", "36000")),
     ],
 )
-def test_odd_clocks(champion, film, tmp_path, name, options):
+def test_unusual_timestamps(champion, film, tmp_path, name, options):
     if name == "edit.mp4":
         ffmpeg(*options, "-i", film, "-c", "copy", tmp_path / name)
     else:
@@ -172,16 +175,18 @@ def test_odd_clocks(champion, film, tmp_path, name, options):
 
 
 @pytest.mark.parametrize("size", ["2x2", "16x2", "64x64"])
-def test_tiny_films(champion, tmp_path, size):
+def test_tiny_frames(champion, tmp_path, size):
     source = tmp_path / "a.mkv"
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=0.2", "-c:v", "ffv1", source)
     after = lossless(champion, source, tmp_path / "out.mkv", mask="0,0,1,1")
     before = shown(source)
     assert after.shape == before.shape
-    assert (after[:, 0, 0] < 3).all() or size != "64x64"  # smaller ones have no place for black
+    assert (
+        after[:, 0, 0] < 3
+    ).all() or size != "64x64"  # in smaller frames the fill is not pure black
 
 
-def test_one_frame_and_an_empty_mask_are_bit_equal(champion, tmp_path):
+def test_one_frame_with_an_empty_mask_is_unchanged(champion, tmp_path):
     source, mask = tmp_path / "a.mkv", tmp_path / "mask.png"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=48x32:r=25:d=0.04", "-pix_fmt", "bgr0", "-c:v", "ffv1",
            source)  # fmt: skip
@@ -195,7 +200,7 @@ def test_one_frame_and_an_empty_mask_are_bit_equal(champion, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "flv"])
-def test_a_film_that_ends_too_early(champion, film, tmp_path, capsys, kind):
+def test_a_truncated_video_is_refused(champion, film, tmp_path, capsys, kind):
     whole = copied(film, tmp_path / f"a.{kind}", *(("-movflags", "+faststart") * (kind == "mp4")))
     data = whole.read_bytes()
     cut = tmp_path / f"cut.{kind}"
@@ -207,7 +212,7 @@ def test_a_film_that_ends_too_early(champion, film, tmp_path, capsys, kind):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "flv", "ts"])
-def test_a_film_that_is_damaged_in_the_middle(champion, film, tmp_path, capsys, kind):
+def test_a_video_damaged_in_the_middle_is_refused(champion, film, tmp_path, capsys, kind):
     whole = copied(film, tmp_path / f"a.{kind}")
     data = bytearray(whole.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
@@ -217,7 +222,7 @@ def test_a_film_that_is_damaged_in_the_middle(champion, film, tmp_path, capsys, 
     assert "after 1" in said or "after 2" in said  # about the middle of 48
 
 
-def test_a_size_that_changes_is_refused_before_the_work(film, tmp_path, capsys):
+def test_a_changing_frame_size_is_refused_before_the_work(film, tmp_path, capsys):
     ffmpeg("-i", film, "-c", "copy", tmp_path / "a.h264")
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x96:r=24:d=1", *H264, tmp_path / "b.h264")
     path = tmp_path / "both.h264"
@@ -226,7 +231,7 @@ def test_a_size_that_changes_is_refused_before_the_work(film, tmp_path, capsys):
     assert "both.h264 changes its size from 128x96 to 64x96 after 48 frames" in said
 
 
-def test_files_that_name_others_are_not_followed(champion, film, tmp_path, capsys):
+def test_files_that_reference_others_are_refused(champion, film, tmp_path, capsys):
     ffmpeg("-i", film, "-c", "copy", tmp_path / "part.ts")
     Image.new("RGB", (64, 64)).save(tmp_path / "f1.png")
     texts = {
@@ -257,7 +262,7 @@ def pictures(folder, numbers, colour, *, junk=True, suffix="png"):
 
 
 def test_pictures_and_masks_are_in_natural_order(champion, tmp_path):
-    """Of 1.png … 12.png the mask of each is all of it where its number is even."""
+    """Of 1.png … 12.png those with even numbers are masked completely."""
     frames = pictures(tmp_path / "frames", range(1, 13), lambda n: (20 * n, 200, 100))
     masks = pictures(tmp_path / "masks", range(1, 13), lambda n: (255 * (n % 2 == 0),) * 3)
     assert run(champion, frames, masks, tmp_path / "out") == 0
@@ -265,7 +270,7 @@ def test_pictures_and_masks_are_in_natural_order(champion, tmp_path):
     assert found.tolist() == [[0] * 3 if n % 2 == 0 else [20 * n, 200, 100] for n in range(1, 13)]
 
 
-def test_gaps_and_offsets_are_told(champion, tmp_path, capsys):
+def test_gaps_and_offsets_of_frame_numbers_are_reported(champion, tmp_path, capsys):
     frames = pictures(tmp_path / "f", [n for n in range(1, 13) if n != 7], lambda n: (0, n, 0))
     masks = pictures(tmp_path / "m", range(11), lambda _: (0, 0, 0))
     assert run(champion, frames, masks, tmp_path / "out") == 0
@@ -274,14 +279,14 @@ def test_gaps_and_offsets_are_told(champion, tmp_path, capsys):
     assert "frames 1 to 12, 7 is missing of VIDEO go in order with 0 to 10 of MASK" in lines
 
 
-def test_two_pictures_of_one_name(champion, tmp_path, capsys):
+def test_two_pictures_with_the_same_name_are_refused(champion, tmp_path, capsys):
     frames = pictures(tmp_path / "f", range(3), lambda _: (9, 9, 9))
     Image.new("RGB", (32, 32)).save(frames / "1.jpg")
     said = refusal(champion, capsys, tmp_path, frames)
     assert "has two pictures of one name: 1.jpg and 1.png" in said
 
 
-def test_pictures_come_upright_and_scaled(champion, tmp_path):
+def test_pictures_are_rotated_by_exif_and_scaled_to_8_bits(champion, tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""The command for whole videos, with known pixels carried along optical flow."""
+"""`inpaint` with known pixels propagated along optical flow."""
 
 from functools import partial
 
@@ -43,7 +43,7 @@ def footage(tmp_path):
 
 @pytest.fixture
 def run(store, tmp_path, capsys):
-    """Inpaint with the newest version; gives code, result if there is one, and complaints."""
+    """Inpaint with the newest version; gives exit code, result if there is one, and stderr."""
 
     def to(out, *flags):
         where = tmp_path / "in", tmp_path / "masks", tmp_path / out
@@ -57,7 +57,7 @@ def run(store, tmp_path, capsys):
 
 @pytest.fixture
 def register(store):
-    """Register a small network of true code that learnt nothing."""
+    """Register a small untrained network of the product."""
 
     def registered(fill):
         shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS, fill=fill)
@@ -72,7 +72,7 @@ def register(store):
     return registered
 
 
-def test_any_version_can_be_given_what_was_seen_in_other_frames(footage, register, run):
+def test_any_version_accepts_propagated_frames(footage, register, run):
     truth, masks = footage
     register("none")
     hole = masks != 0
@@ -88,7 +88,7 @@ def test_any_version_can_be_given_what_was_seen_in_other_frames(footage, registe
     assert not np.array_equal(found[~sure], truth[~sure])  # there the network has filled
 
 
-def test_a_version_that_learnt_with_propagation_needs_no_flag(footage, register, run):
+def test_a_version_trained_with_propagation_needs_no_flag(footage, register, run):
     truth, masks = footage
     register("propagate")
     wanted = [one.frame for one in propagated(zip(hidden(truth, masks), masks, strict=True))]
@@ -105,8 +105,8 @@ def true_flow(folder, frames=FRAMES - 1, **size):
 
 
 @pytest.mark.parametrize("fill", ["none", "propagate"])
-def test_flow_of_any_network_is_followed(footage, register, run, tmp_path, fill):
-    """And asks for propagation by itself."""
+def test_given_flow_files_are_used(footage, register, run, tmp_path, fill):
+    """And --flows implies propagation."""
     truth, masks = footage
     register(fill)
     code, found, _ = run("found", "--flows", true_flow(tmp_path / "flows"))
@@ -123,7 +123,7 @@ def test_flow_of_any_network_is_followed(footage, register, run, tmp_path, fill)
     ],
 )
 @pytest.mark.usefixtures("footage")
-def test_flow_of_another_size_or_count_is_one_line_and_writes_nothing(
+def test_flow_of_another_size_or_count_is_refused_without_output(
     register, run, tmp_path, flow, words
 ):
     register("none")
@@ -139,7 +139,7 @@ def test_flow_of_another_size_or_count_is_one_line_and_writes_nothing(
 
 @pytest.mark.parametrize("flags", [["--propagate"], ["--flows", "nowhere"]])
 @pytest.mark.usefixtures("footage")
-def test_a_version_that_cannot_is_refused(store, run, tmp_path, flags):
+def test_a_version_that_cannot_take_propagated_frames_is_refused(store, run, tmp_path, flags):
     foreign.register(store, tmp_path / "model")
     code, _, said = run("found", *flags)
     assert code == 2
