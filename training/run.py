@@ -25,7 +25,8 @@ def _body(argv: Sequence[str]) -> int:
     config = resolve(flags.config, os.environ)
     config = replace(config, tracking_uri=store_uri.absolute(str(config.tracking_uri)))
     if flags.dry_run:
-        document = {"preset": preset, "config_digest": config_digest(config), **to_json(config)}
+        digest = None if config.precision == "auto" else config_digest(config)
+        document = {"preset": preset, "config_digest": digest, **to_json(config)}
         say(json.dumps(document, indent=2))
         return 0
     from training.driver.launch import launch

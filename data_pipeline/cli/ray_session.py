@@ -19,7 +19,7 @@ from data_pipeline.cli.ray_cluster import Unusable
 OBJECT_STORE_BYTES = 256 * 2**20
 _MAX_CHARS = 500  # characters of what Ray says, which may be a table
 
-_NODE_ID = "ray.io/node-id"  # a label that Ray gives to each node
+NODE_ID = "ray.io/node-id"  # a label that Ray gives to each node
 
 # Read by Ray when it starts; what the user has set wins.
 _QUIET = {
@@ -70,7 +70,7 @@ def actor_beside_driver(kind: type) -> Any:
 
     Ray places such an actor on any node, and a job would end with a node that only works for it.
     """
-    here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+    here = {NODE_ID: ray.get_runtime_context().get_node_id()}
     return ray.remote(num_cpus=0, label_selector=here)(kind).remote()
 
 

@@ -19,6 +19,7 @@ BASE = TrainConfig(
     batch_clips=1,
     workers=1,
     clip_frames=3,
+    micro_batch_clips=1,
     generator=GeneratorConfig(channels=64, blocks=4),
     discriminator=DiscriminatorConfig(channels=16),
 )

@@ -29,6 +29,7 @@ from training.checkpoints.checkpoint import checkpoint_uri
 from training.checkpoints.unsharded import whole_networks
 from training.config.serialisation import from_json
 from training.driver import launch, workers
+from training.planning.hardware import Hardware, Node
 from training.run import main
 
 pytestmark = [pytest.mark.waits, pytest.mark.distributed]
@@ -193,6 +194,31 @@ def test_a_missing_device_is_refused_before_anything_starts(place, tmp_path):
     assert "--device cpu" in said
     assert "--workers" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hardware_fills_what_is_left_to_it_and_a_resumed_run_keeps_its_precision(
+    place, jobs, monkeypatch
+):
+    flags = (
+        "--device", "auto", "--workers", 0, "--worker-threads", 0, "--precision", "auto",
+        "--micro-batch-clips", 0, "--compile", "auto",
+    )  # fmt: skip
+
+    def train(*nodes):
+        monkeypatch.setattr(launch, "seen", lambda: Hardware(nodes))
+        said = place.train("open", *flags)
+        assert said.code == 1
+        config = jobs.pop().config
+        return said.out, config, (config.workers, config.worker_threads, config.precision)
+
+    out, config, filled = train(Node(cpus=4, memory_gib=8.0, cpu_bfloat16=True))
+    assert filled == (1, 4, "bfloat16")
+    assert (config.device, config.micro_batch_clips, config.compile) == ("cpu", 4, "off")
+    assert "device cpu: there is no GPU\n" in out
+    assert "precision bfloat16: the CPUs have it\n" in out
+    assert place.record("open")["trained"]["precision"] == "bfloat16"
+    old = Node(cpus=2, memory_gib=8.0)
+    assert train(old, old)[2] == (2, 2, "bfloat16")
 
 
 def test_a_run_is_registered_during_training(place, source):

@@ -25,6 +25,7 @@ CONFIG = TrainConfig(
     batch_clips=4,
     workers=2,
     clip_frames=3,
+    precision="float32",
     micro_batch_clips=2,
     generator=GeneratorConfig(channels=64, blocks=4),
     discriminator=DiscriminatorConfig(channels=16),
@@ -169,7 +170,8 @@ def test_plan_prints_its_assumptions_and_writes_nothing(capsys, monkeypatch):
     )
     out = capsys.readouterr().out
     assert "PLANNED, not measured: youtube-vos, 8 clips a step on 2 x 4 GPUs, fsdp" in out
-    assert "40% (assumed) of 67 TFLOP/s (stated)" in out
+    assert "precision bfloat16: all GPUs have it" in out
+    assert "22% (measured on one H100) of 989 TFLOP/s (stated)" in out
     document = json.loads(out.splitlines()[-1])
     assert document["workers"] == 8
     assert document["assumed"]["network_gb_per_s"] == 50
@@ -181,7 +183,6 @@ def test_plan_prints_its_assumptions_and_writes_nothing(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--nodes", "2"], "16 workers share a global batch of 8 clips"),
         (["--nodes", "0"], "--nodes is 0: give 1 to 100,000"),
         (["--utilisation", "1.5"], "--utilisation is 1.5"),
         (["--frame-width", "433"], "--frame-width 433, --frame-height 240"),

@@ -16,7 +16,7 @@ from training.run import main
 # A new flag is a decision: it is listed here, documented in the README if needed, and kept.
 FLAGS = [
     "--activation-checkpointing", "--allow-new-data", "--batch-clips", "--checkpoint-every-clips",
-    "--clip-frames", "--clip-reach", "--clip-references", "--clips", "--compile-blocks", "--data",
+    "--clip-frames", "--clip-reach", "--clip-references", "--clips", "--compile", "--data",
     "--device", "--discriminator.channels", "--discriminator.clips-apart", "--dry-run", "--flows",
     "--frame-height", "--frame-width", "--generator.blocks", "--generator.channels",
     "--generator.fill", "--generator.grids", "--generator.masked-attention",

@@ -75,6 +75,12 @@ def test_a_config_of_the_second_schema_keeps_its_meaning():
         activation_checkpointing=True,  # recompute_blocks then
         validate_every_clips=80_000,  # picture_every_clips then
         loss=LossConfig(normalisation="local"),
+        precision="float32",  # nothing was left to the hardware then
+        device="cuda",
+        workers=8,
+        worker_threads=1,
+        micro_batch_clips=1,
+        compile="off",  # compile_blocks: false then
     )
 
 
@@ -87,11 +93,13 @@ FIFTH = TrainConfig(
     batch_clips=4,
     clip_frames=3,
     window_shards=2,
+    precision="float32",
     generator=GeneratorConfig(channels=16, blocks=1),
     discriminator=DiscriminatorConfig(channels=4),
     optimiser=OptimiserConfig(ema_half_life_clips=4.0, betas=(0.0, 0.9)),
     device="cpu",
     workers=2,
+    worker_threads=1,
     micro_batch_clips=2,
     prefetch_clips=4,
     log_every_clips=4,
@@ -99,6 +107,7 @@ FIFTH = TrainConfig(
     validation_clips=2,
     checkpoint_every_clips=4,
     activation_checkpointing=True,  # recompute_blocks then
+    compile="off",  # compile_blocks: false then
     max_restarts=7,  # worker_failures then
     watchdog_timeout_s=60,  # hang_after_s then
 )

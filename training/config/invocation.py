@@ -17,7 +17,7 @@ from training.config.train_config import TrainConfig
 _ABOUT = """Train STTN, or resume a run by the same command.
 
 $ python training/run.py demo                 # two CPU cores, minutes; data from `make demo`
-$ python training/run.py youtube-vos --workers 8 --data s3://lake/curated/youtube-vos/v1 ...
+$ python training/run.py youtube-vos --data s3://lake/curated/youtube-vos/v1 ...
 $ python training/run.py demo --clips 1600    # resume a run, and train it further
 $ python training/run.py youtube-vos --plan --nodes 1 --gpus-per-node 8
 """
@@ -28,7 +28,7 @@ _GROUPS = {
     ),
     "worker": (
         "device", "workers", "min_workers", "max_restarts", "watchdog_timeout_s", "sharding",
-        "worker_threads", "micro_batch_clips", "activation_checkpointing", "compile_blocks",
+        "worker_threads", "micro_batch_clips", "activation_checkpointing", "compile",
         "prefetch_clips",
     ),
     "checkpoint": (
@@ -43,6 +43,8 @@ _GROUPS = {
 }  # fmt: skip
 # Old flags, and what they are called now; they go with the next release.
 _RENAMED = {
+    "--compile-blocks": "--compile on",
+    "--no-compile-blocks": "--compile off",
     "--hang-after-s": "--watchdog-timeout-s",
     "--reached": "--utilisation",
     "--recompute-blocks": "--activation-checkpointing",
@@ -57,7 +59,7 @@ class Invocation:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """The run; defaults are those of the preset."""
     dry_run: bool = False
-    """Print the whole resolved run as one JSON document and touch nothing."""
+    """Print the run as one JSON document and touch nothing; "auto" is decided when it starts."""
     json: bool = False
     """End with one line of JSON: run, clips, checkpoint, weights_sha256, model; or the plan."""
     plan: bool = False

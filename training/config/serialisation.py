@@ -13,7 +13,7 @@ from data_pipeline.cli.command import UserError
 from training.config.strict import build
 from training.config.train_config import TrainConfig
 
-SCHEMA = 6
+SCHEMA = 7
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -36,6 +36,8 @@ def from_json(document: Mapping[str, Any]) -> TrainConfig:
     for since, renamed in _RENAMED.items():
         if schema < since:
             filled = {renamed.get(name, name): value for name, value in filled.items()}
+    if schema < _COMPILE_IN_WORDS and type(filled.get("compile")) is bool:
+        filled["compile"] = "on" if filled["compile"] else "off"
     return build(TrainConfig, filled, "config")
 
 
@@ -104,7 +106,9 @@ _RENAMED = {
         "recompute_blocks": "activation_checkpointing",
         "worker_failures": "max_restarts",
     },
+    7: {"compile_blocks": "compile"},
 }
+_COMPILE_IN_WORDS = 7
 # The digest changes with what is trained, not with every schema.
 _TRAINED_SCHEMA = max(_TRAINED_SINCE)
 

@@ -165,8 +165,8 @@ class TrainConfig:
     """URI of optical flow (<video>/forward/00000.flo …) for propagation; default: OpenCV's DIS."""
     window_shards: int = trained_number(8, 1, 10**6)
     """Shards among which videos are shuffled together in one epoch."""
-    precision: Literal["float32", "tf32", "bfloat16"] = trained("float32")
-    """Precision of products and convolutions; weights, moments, losses, norms are float32."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = trained("auto")
+    """Of products and convolutions; auto = bfloat16 where all GPUs have it, as the run began."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """The generator's shape."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -176,22 +176,22 @@ class TrainConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     """Adam and weight averaging."""
 
-    device: Literal["cpu", "cuda"] = operational("cuda")
-    """Device of the workers; cuda = one GPU for each worker."""
-    workers: int = operational_number(8, 1, 10**5)
-    """Worker processes; no more than clips of the global batch."""
+    device: Literal["auto", "cpu", "cuda"] = operational("auto")
+    """Device of the workers; cuda = one GPU for each worker, auto = cuda where Ray sees a GPU."""
+    workers: int = operational_number(0, 0, 10**5)
+    """Worker processes, at most one for each clip; 0 = for each GPU, or machine without GPUs."""
     min_workers: int = operational_number(0, 0, 10**5)
     """Fewest workers to train with while no more are available; 0 = all."""
     sharding: Literal["fsdp", "hsdp", "ddp"] = operational("fsdp")
     """Weights: shared by all workers, shared within a node and copied across, or copied to each."""
-    worker_threads: int = operational_number(1, 1, 1024)
-    """CPU threads of one worker for computing."""
-    micro_batch_clips: int = operational_number(1, 1, 10**6)
-    """Clips that one worker computes at a time; gradients add up over the rest."""
+    worker_threads: int = operational_number(0, 0, 1024)
+    """CPU threads of one worker for computing; 0 = 1 with a GPU, all of a machine without."""
+    micro_batch_clips: int = operational_number(0, 0, 10**6)
+    """Clips that one worker computes at a time, gradients add up; 0 = as many as fit in memory."""
     activation_checkpointing: bool = operational(False)
     """Recompute each block in the backward pass: less memory for a third more work."""
-    compile_blocks: bool = operational(False)
-    """Compile the generator block by block (torch.compile): slow to start, needs a C++ compiler."""
+    compile: Literal["auto", "on", "off"] = operational("auto")
+    """Compile the generator's blocks (torch.compile), slow to start; auto = on GPUs."""
     prefetch_clips: int = operational_number(16, 1, 10**5)
     """Clips that one worker reads ahead."""
     log_every_clips: int = operational_number(4_000, 1, LARGEST)
@@ -232,7 +232,7 @@ class TrainConfig:
                 f"--flows is for propagation, and generator.fill is {self.generator.fill}: leave "
                 "it out, or use --generator.fill propagate"
             )
-        if self.min_workers > self.workers:
+        if self.workers and self.min_workers > self.workers:
             raise UserError(
                 f"--min-workers {self.min_workers} is more than --workers {self.workers}: give the "
                 "least first, the most second"
@@ -263,6 +263,16 @@ class TrainConfig:
 
 
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def is_open(config: TrainConfig) -> bool:
+    """True where something is left to the hardware, and to `planning.auto` to fill."""
+    return (
+        "auto" in (config.device, config.precision, config.compile)
+        or not config.workers
+        or not config.worker_threads
+        or not config.micro_batch_clips
+    )
 
 
 def references_of(config: TrainConfig) -> int | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_pipeline.cli import ray_session
 from data_pipeline.cli.command import Refused, UserError, say
@@ -20,13 +20,15 @@ from training.checkpoints import checkpoint, record
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.record import Record
 from training.config.serialisation import config_digest, to_json, trained_fields
-from training.config.train_config import TrainConfig, references_of
+from training.config.train_config import TrainConfig, is_open, references_of
 from training.driver import initial_weights
+from training.driver.seen import seen
 from training.driver.worker import SPLIT, Job
 from training.driver.workers import refuse_missing_gpus, run_workers
 from training.model.generator import check_size
 from training.observe import journals
 from training.observe.validation import remark
+from training.planning.auto import resolved
 from training.registration.from_checkpoint import export
 
 _IMAGE = "STTN_IMAGE"  # set in the container image, its name and digest
@@ -45,7 +47,7 @@ def launch(config: TrainConfig) -> Outcome:
     """Train a run to `config.clips`, or resume it, and register the result.
 
     Args:
-        config: resolved.
+        config: its paths absolute; what it leaves to the hardware is filled here.
 
     Raises:
         UserError: the data set does not fit, GPUs are missing, or the run has another config.
@@ -54,12 +56,12 @@ def launch(config: TrainConfig) -> Outcome:
     refuse_missing_gpus(config)
     ray_session.check()
     data_set = _checked_data(config)
-    assert config.tracking_uri is not None
     client_timeouts.shorten()
     run_uri = lake.join(str(config.storage), config.name)
+    config, tracking_uri = _filled(config, run_uri, data_set), str(config.tracking_uri)
     with lease(lake.join(run_uri, "lease"), what=f"run {config.name!r}", seconds=_LEASE_S) as held:
         begun = _open_run(config, run_uri, data_set)
-        with _ended(config.tracking_uri, begun.run_id):
+        with _ended(tracking_uri, begun.run_id):
             reached = _reached(run_uri)
             if reached is None or reached.clips < config.clips:
                 job = Job(config, begun.run_id, commit(), held.claim(), begun.init)
@@ -69,9 +71,22 @@ def launch(config: TrainConfig) -> Outcome:
             if reached.clips > config.clips:
                 say(f"{config.name} has seen {reached.clips} clips; {config.clips} were requested")
             held.check()
-            journals.replay(config.tracking_uri, begun.run_id)
+            journals.replay(tracking_uri, begun.run_id)
             version = _registered(reached, config)
     return Outcome(reached, version)
+
+
+def _filled(config: TrainConfig, run_uri: str, data_set: DataSet) -> TrainConfig:
+    """Fill what the config leaves to the hardware; a run that began keeps its precision."""
+    if not is_open(config):
+        return config
+    begun = record.read(run_uri)
+    if config.precision == "auto" and begun is not None:
+        config = replace(config, precision=begun.trained["precision"])
+    config, choices = resolved(config, seen(), (data_set.height, data_set.width))
+    for choice in choices:
+        say(str(choice))
+    return config
 
 
 class Registering:

@@ -101,7 +101,7 @@ def refuse_missing_gpus(config: TrainConfig) -> None:
     Raises:
         UserError: this machine has too few, and no cluster was named.
     """
-    wanted = config.min_workers or config.workers
+    wanted = config.min_workers or config.workers or 1
     if config.device != "cuda" or os.environ.get("RAY_ADDRESS") or ray.is_initialized():
         return
     found = torch.cuda.device_count()

@@ -98,7 +98,7 @@ class Adversary:
         self._loss_config = loss
         self._decay = optimiser.decay_every_clips, optimiser.decays
         self._ema_decay = ema_decay(optimiser.ema_half_life_clips, config.batch_clips)
-        self._micro_batch_clips = config.micro_batch_clips
+        self._micro_batch_clips = config.micro_batch_clips or config.batch_clips
         self._autocast = autocast
         self.gradient_squares: dict[str, Tensor] = {}
         """By network: the sum of squares of this rank's part of the last gradient."""

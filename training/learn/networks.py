@@ -52,7 +52,7 @@ def build_adversary(
             network.load_state_dict(weights[name])
     generator.to(device)
     discriminator.to(device)
-    if config.compile_blocks:
+    if config.compile == "on":
         parallel.compile_blocks(generator)
     parallel.shard(generator, discriminator, device, config.sharding, node_ranks)
     return Adversary(generator, discriminator, config, parallel.set_precision(config.precision))

@@ -20,7 +20,7 @@ from training.model.discriminator import Discriminator
 from training.model.generator import Generator
 
 T = TypeVar("T")
-Precision = Literal["float32", "tf32", "bfloat16"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 Sharding = Literal["fsdp", "hsdp", "ddp"]
 
 
@@ -28,8 +28,10 @@ def set_precision(precision: Precision) -> torch.dtype | None:
     """Set the float32 precision of this process; returns the type `Adversary` autocasts to.
 
     "float32" is exact also on a GPU, where torch would round in convolutions by default; "tf32"
-    rounds in all products there and is float32 on a CPU.
+    rounds in all products there and is float32 on a CPU; so is "auto" before it is filled.
     """
+    if precision == "auto":
+        precision = "float32"
     torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     return torch.bfloat16 if precision == "bfloat16" else None

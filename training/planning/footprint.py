@@ -80,7 +80,7 @@ def footprint(
     """
     g, d = _bytes(generator.parameters()), _bytes(discriminator.parameters())
     part_g, part_d = (_part(network, shards) for network in (generator, discriminator))
-    at_once = min(clips, config.micro_batch_clips)
+    at_once = min(clips, config.micro_batch_clips or clips)
     graph_kept = at_once == clips  # of the prediction, while the discriminator learns
     number = _BFLOAT16 if config.precision == "bfloat16" else _FLOAT32
     area = (size[0] // SCALE) * (size[1] // SCALE)
@@ -149,7 +149,7 @@ def refuse_too_large(
     if free is None or needed <= free:
         return
     raise UserError(
-        f"an iteration of {min(share, config.micro_batch_clips)} clips at a time, each "
+        f"an iteration of {min(share, config.micro_batch_clips or share)} clips at a time, each "
         f"{config.clip_frames} frames of {size[1]}x{size[0]} pixels, needs about "
         f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}: use a smaller "
         "--micro-batch-clips, --activation-checkpointing, --precision bfloat16, or fewer "

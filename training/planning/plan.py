@@ -19,8 +19,10 @@ from training.learn import parallel
 from training.learn.networks import build_discriminator, build_generator
 from training.model.discriminator import Discriminator
 from training.model.generator import Generator, check_size
+from training.planning.auto import Choice, resolved
 from training.planning.flops import block_flops, generator_flops, training_flops
 from training.planning.footprint import Footprint, footprint, part_bytes
+from training.planning.hardware import planned
 
 _POWER_ITERATIONS = 3  # in an iteration
 _COUNTS_BYTES = 3 * 8  # of the losses: float64
@@ -53,6 +55,9 @@ class Collective:
 class Plan:
     """A run on machines."""
 
+    choices: tuple[Choice, ...]
+    """What the config left to the machines."""
+    precision: str
     workers: int
     shards: int
     """Workers that share a copy of the networks."""
@@ -87,20 +92,25 @@ def plan(config: TrainConfig, machines: Machines) -> Plan:
     """Plan a run.
 
     Args:
-        config: the run; its number of workers is that of the machines' GPUs.
+        config: the run; it has no more workers than the machines have GPUs, and what it leaves to
+            the hardware is filled by them.
         machines: they are all alike.
 
     Raises:
         UserError: more GPUs than clips in the global batch, or a frame that does not fit.
     """
-    world = machines.workers
-    config = dataclasses.replace(config, workers=world, min_workers=0)
     height, width = machines.frame_height, machines.frame_width
     shape = config.generator
     try:
         check_size(height, width, shape.grids, shape.patch_sizes)
     except ValueError as error:
         raise UserError(f"--frame-width {width}, --frame-height {height}: {error}") from error
+    if config.workers:
+        workers = min(config.workers, machines.workers)
+        config = dataclasses.replace(config, workers=workers, min_workers=0)
+    config = dataclasses.replace(config, device="cuda")
+    config, choices = resolved(config, planned(machines), (height, width))
+    world = config.workers
     with torch.device("meta"):
         generator = build_generator(shape)
         discriminator = build_discriminator(config.discriminator)
@@ -111,8 +121,10 @@ def plan(config: TrainConfig, machines: Machines) -> Plan:
     per_clip = training_flops(generator, discriminator, *size)
     again = _computed_again(generator, config, micro_batches, size)
     exchanges = tuple(collectives(generator, discriminator, world, shards, micro_batches))
-    reached = machines.peak(config.precision) * machines.utilisation
+    reached = machines.peak(config.precision) * machines.reached(config.precision)
     return Plan(
+        choices=choices,
+        precision=config.precision,
         workers=world,
         shards=shards,
         clips=clips,
@@ -195,7 +207,8 @@ def in_words(config: TrainConfig, machines: Machines, found: Plan) -> str:
         [
             f"PLANNED, not measured: {config.name}, {config.batch_clips} clips a step on "
             f"{machines.nodes} x {machines.gpus_per_node} GPUs, {config.sharding}, "
-            f"{config.precision}",
+            f"{found.precision}",
+            *map(str, found.choices),
             f"a GPU: {found.clips} clips a step, {found.at_once} at a time, {config.clip_frames} "
             f"frames of {machines.frame_width}x{machines.frame_height} each; networks shared "
             f"by {found.shards}",
@@ -230,7 +243,8 @@ def _wire_lines(found: Plan, machines: Machines) -> Iterator[str]:
 
 
 def _time_lines(config: TrainConfig, machines: Machines, found: Plan) -> Iterator[str]:
-    peak = machines.peak(config.precision)
+    peak, reached = machines.peak(found.precision), machines.reached(found.precision)
+    source = "measured on one H100" if machines.measured else "assumed"
     fast, slow = found.step_s
     best, worst = found.efficiency
     frames = config.batch_clips / fast * config.clip_frames / machines.nodes
@@ -238,7 +252,7 @@ def _time_lines(config: TrainConfig, machines: Machines, found: Plan) -> Iterato
     yield (
         f"computing: {found.flops / 1e12:.2f} TFLOP of a GPU in a step "
         f"({found.model_flops / 1e12:.2f} of the model, the rest is computed again) at "
-        f"{machines.utilisation:.0%} (assumed) of {peak / 1e12:g} TFLOP/s (stated): "
+        f"{reached:.0%} ({source}) of {peak / 1e12:g} TFLOP/s (stated): "
         f"{1e3 * found.compute_s:.1f} ms"
     )
     yield (
