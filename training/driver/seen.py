@@ -20,6 +20,7 @@ except ImportError:  # only where there may be NVIDIA's GPUs
 
 _COMPILERS = ("c++", "g++", "clang++")
 _BFLOAT16_SINCE = (8, 0)  # compute capability
+_UNKNOWN = "GPU of a kind that NVML does not know", 0.0, (0, 0)
 _CPU_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # flags of Linux
 
 
@@ -73,17 +74,18 @@ def _cpu_bfloat16() -> bool:
 def _gpu() -> tuple[str, float, tuple[int, int]]:
     """Name, memory in GiB and compute capability of the smallest GPU of this machine.
 
-    By NVML, which sees them also in a task to which Ray has given none.
+    By NVML, which sees them also in a task to which Ray has given none. What it does not see, such
+    as another maker's GPUs, is not known: 0 GiB.
     """
-    pynvml.nvmlInit()
+    if pynvml is None:
+        return _UNKNOWN
     try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(number)
-            for number in range(pynvml.nvmlDeviceGetCount())
-        ]
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]
         memory = [pynvml.nvmlDeviceGetMemoryInfo(one).total for one in handles]
         smallest = handles[memory.index(min(memory))]
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(smallest)
         return str(pynvml.nvmlDeviceGetName(smallest)), min(memory) / 2**30, (major, minor)
-    finally:
-        pynvml.nvmlShutdown()
+    except (pynvml.NVMLError, ValueError):
+        return _UNKNOWN
