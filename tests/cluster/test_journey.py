@@ -221,6 +221,26 @@ def operators(place):
     ]
 
 
+def test_an_evicted_worker_has_written_a_checkpoint_before_it_goes(place, undisturbed):
+    name, job = "evicted", "sttn-train-evicted"
+    process = place.start(
+        "submit", "train", "smoke", "--", "--name", name, "--clips", 10_000, "--workers", 2,
+        "--checkpoint-every-clips", 10_000, "--log-every-clips", 4,
+    )  # fmt: skip
+    wait(lambda: 'scalar="clips"' in metrics(place, job), process)
+    assert reached(place, name) == 0
+    pod = place.pods(job, "worker")[0]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"{place.path('api/v1 pods')}/{pod}"
+    grace = place.api.call("GET", path)["spec"]["terminationGracePeriodSeconds"]
+    place.api.call("POST", f"{path}/eviction", eviction)
+    began = time.monotonic()
+    clips = until(lambda: reached(place, name), grace)
+    print(f"a checkpoint at {clips} clips, {time.monotonic() - began:.0f} s after the eviction")
+    place.command("submit", "train", "smoke", "--cancel", "--", "--name", name)
+    process.communicate(timeout=120)
+
+
 def test_a_new_api_server_is_waited_for(place, environment, undisturbed):
     restart = environment.get("STTN_TEST_RESTART_API")
     if not restart:
