@@ -175,6 +175,52 @@ def test_a_queue_of_kueue_and_a_priority_are_labels_of_jobs_and_of_the_standing_
     assert not [label for label in cluster["metadata"]["labels"] if "kueue" in label]
 
 
+def pod_templates(manifests):
+    """(metadata, spec) of every pod that the manifests make."""
+    for one in manifests:
+        if one["kind"] == "Pod":
+            yield one["metadata"], one["spec"]
+        if one["kind"] == "Deployment":
+            yield one["spec"]["template"]["metadata"], one["spec"]["template"]["spec"]
+        if one["kind"] == "CronJob":
+            template = one["spec"]["jobTemplate"]["spec"]["template"]
+            yield template["metadata"], template["spec"]
+        ray = {"RayCluster": one.get("spec"), "RayJob": one.get("spec", {}).get("rayClusterSpec")}
+        if cluster := ray.get(one["kind"]):
+            for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+                yield group["template"]["metadata"], group["template"]["spec"]
+
+
+def test_all_pods_have_the_labels_annotations_and_scheduler_of_the_values():
+    schedule = {"name": "nightly", "cron": "0 3 * * *", "kind": "train", "preset": "youtube-vos"}
+    labels = {"team": "video", "app.kubernetes.io/component": "mine"}
+    values = {"schedules": [schedule], "pods": {"labels": labels}}
+    values["pods"] |= {"annotations": {"mesh/inject": "false"}, "schedulerName": "gang"}
+    found = list(pod_templates(objects(values)))
+    assert len(found) == len(list(pods(objects(values)))) > 8
+    for metadata, spec in found:
+        assert metadata["labels"]["team"] == "video"
+        assert (
+            metadata["labels"]["app.kubernetes.io/component"] != "mine"
+        )  # the chart selects by it
+        assert metadata["annotations"]["mesh/inject"] == "false"
+        assert spec["schedulerName"] == "gang"
+
+
+@pytest.mark.parametrize("part", ["head", "workers", "data", "mlflow", "controller"])
+def test_each_part_takes_an_affinity(part):
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]
+    }}}  # fmt: skip
+    manifests = objects({part: {"affinity": affinity}})
+    names = [name for name, pod in pods(manifests) if pod.get("affinity") == affinity]
+    assert names
+    assert all(part in name or part in ("head", "workers", "data") for name in names)
+    for one in manifests:
+        if one["kind"] == "Deployment":
+            kubernetes_validate.validate(one, "1.37", strict=True)
+
+
 def test_a_cluster_that_scales_itself_is_in_no_queue():
     with pytest.raises(helm_python.HelmError, match="Kueue takes no cluster that scales itself"):
         files({"cluster": {"queue": "team", "autoscaling": {"enabled": True}}})

@@ -17,6 +17,15 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- with .Values.pods.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of a pod: the given ones, and those of the values: (dict "root" $ "labels" "yaml"). What the
+     chart selects pods by stands last, and wins. */}}
+{{- define "sttn.podLabels" -}}
+{{- toYaml (merge (fromYaml .labels) .root.Values.pods.labels) -}}
 {{- end -}}
 
 {{- define "sttn.containerSecurity" -}}
@@ -132,5 +141,8 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- with .runtimeClassName }}
 runtimeClassName: {{ . }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}

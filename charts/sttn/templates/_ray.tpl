@@ -7,7 +7,10 @@
 {{- $root := .root -}}
 {{- $group := .group -}}
 metadata:
-  labels: {{- include "sttn.selector" . | nindent 4 }}
+  labels: {{- include "sttn.podLabels" (dict "root" $root "labels" (include "sttn.selector" .)) | nindent 4 }}
+  {{- with $root.Values.pods.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   serviceAccountName: {{ .account }}
   {{- include "sttn.podCommon" $root | nindent 2 }}
