@@ -24,7 +24,7 @@ CHECKED = [
     for kind in vars(importlib.import_module(name)).values()
     if dataclasses.is_dataclass(kind)
     and kind.__module__ == name
-    and (kind.__name__.endswith("Config") or kind.__name__ in ("Rule", "Machines"))
+    and (kind.__name__.endswith("Config") or kind.__name__ in ("Filling", "Rule", "Machines"))
 ]
 # What has no default.
 GIVEN = {

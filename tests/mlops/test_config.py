@@ -15,7 +15,7 @@ STORE = ("--tracking-uri", "sqlite:////nowhere/mlflow.db")
 @pytest.mark.parametrize(
     ("kind", "argv", "value"),
     [
-        (InpaintConfig, ("a.mp4", "b.png", "c.mp4", "--feather", "3"), ("blend_width", 3)),
+        (InpaintConfig, ("a.mp4", "b.png", "c.mp4", "--feather", "3"), ("filling.blend_width", 3)),
         (EvaluateConfig, ("--promote", "--refused-is-done"), ("exit_zero_on_reject", True)),
         (EvaluateConfig, ("--least-videos", "3"), ("rule.min_videos", 3)),
         (EvaluateConfig, ("--most-megabytes=5",), ("rule.max_megabytes", 5.0)),
