@@ -58,6 +58,11 @@ INPAINT_GROUPS = {
     "measurement": ("truth", "json"),
     "flow": ("flows",),
 }
+INPAINT_BATCH_GROUPS = {
+    "mask": INPAINT_GROUPS["mask"],
+    "encoding": INPAINT_GROUPS["encoding"],
+    "job": ("workers", "max_rejected", "json"),
+}
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
     "footage": ("fps", "json"),
@@ -282,6 +287,40 @@ class InpaintConfig:
     def pictures(self) -> bool:
         """True when OUT is a folder of PNGs."""
         return not self.out.suffix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintBatchConfig:
+    """Fill the holes of many videos with one registered version."""
+
+    inputs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUTS")]
+    """A folder or s3:// prefix with videos, also in folders below it; or a table, .csv or .parquet,
+    with a column `video` and, where they are wanted, `mask` and `out`. Paths in a table are
+    relative to it."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder or s3:// prefix to write: for each video <name>.mp4, or what the table's `out` says;
+    then results.parquet and manifest.json."""
+    masks: str = ""
+    """Holes of the videos: a picture, a video or boxes x,y,width,height, one for all; or a folder
+    or s3:// prefix that has for each video a file or a folder of pictures of its name, whatever
+    the ending. A table's `mask` goes first."""
+    model: str = CHAMPION_URI
+    """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER. An alias is looked up once, at the
+    start."""
+    tracking_uri: str = field(default_factory=_tracking_uri)
+    """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    workers: int = bounded(2, 1, 10**5)
+    """Processes that each load the version, one CPU each, and one GPU each where the cluster has
+    GPUs."""
+    max_rejected: float = bounded(0.1, 0, 1)
+    """Share of the videos that may be rejected, 0 to 1; with more the command ends with 1."""
+    filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
+    json: bool = False
+    """End with one line of JSON."""
+
+    def __post_init__(self) -> None:
+        _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

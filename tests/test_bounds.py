@@ -31,6 +31,7 @@ GIVEN = {
     "ShardConfig": {"input": ("a",), "output": "b"},
     "RemoveConfig": {"uri": "a"},
     "InpaintConfig": {"video": "a.mp4", "mask": "b.png", "out": Path("c.mp4")},
+    "InpaintBatchConfig": {"inputs": "videos", "out": "filled"},
     "BurnInConfig": {"video": "a.mp4", "out": Path("b.mp4"), "masks": Path("c.mp4")},
 }
 

@@ -37,6 +37,7 @@ REFUSED = {
     "promote": ["--tracking-uri", "nowhere"],
     "evaluate": [*STORE, "--data", "d", "--protocol", "published", "--clips-per-video", "2"],
     "inpaint": ["a.mp4", "b.png", "c.mp4", *STORE, "--model", "sttn"],
+    "inpaint_batch": ["videos", "out", *STORE, "--model", "sttn"],
     "lineage": ["models:/sttn", *STORE],
     "prune": [*STORE, "--keep", "0"],
     "report": [*STORE, "--out", "page.pdf"],
