@@ -248,7 +248,7 @@ def test_a_model_that_cannot_be_used_ends_it(store, tmp_path, capsys):
     write_video(films / "a.mp4", frames=4, **SIZE)
     argv = (films, tmp_path / "out", "--masks", BOX, "--model", "models:/sttn@candidate")
     assert _run(store, *argv) == 1
-    assert "models:/sttn/1 answered float64" in capsys.readouterr().err
+    assert "refused: models:/sttn/1 answered float64" in capsys.readouterr().err
     assert _run(store, *argv, "--native") == 2
     assert "cannot work on parts of frames: leave --native out" in capsys.readouterr().err
 
@@ -331,7 +331,8 @@ def test_masks_of_a_folder_belong_to_the_videos_of_their_names(tmp_path):
     assert e.bad == f"has no mask: {masks} has none of the name e"
 
 
-def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path):
+@pytest.mark.usefixtures("workers")
+def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
     foreign.register(store, tmp_path / "model", SLOW)
     films, out = tmp_path / "films", tmp_path / "out"
     for number in range(6):
@@ -351,16 +352,16 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path):
     assert not (out / "manifest.json").exists()
     # Of a worker that was killed while it wrote.
     (out / ".5.mp4.0123abcd.part").write_bytes(b"half of it")
-    code, said, error = finish(start_command("mlops/inpaint_batch.py", films, out, *flags))
-    assert code == 0, error
-    told = json.loads(said.splitlines()[-1])
+    argv = [str(word) for word in (films, out, *flags)]
+    assert inpaint_batch.main(argv) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["written"] + told["already"] == 6
     assert told["already"] >= 2
     assert {path.name for path in out.iterdir() if path.suffix != ".mp4"} == {
         "manifest.json", "results.parquet",
     }  # fmt: skip
-    code, _, error = finish(start_command("mlops/inpaint_batch.py", films, tmp_path / "b", *flags))
-    assert code == 0, error
+    argv[1] = str(tmp_path / "b")
+    assert inpaint_batch.main(argv) == 0
     assert _outputs(out) == _outputs(tmp_path / "b")
     assert made.items() <= _outputs(out).items()
 
