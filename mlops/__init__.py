@@ -1,14 +1,14 @@
 """Evaluates models, decides which one people use, and lets them use it.
 
-Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `burn_in.py`, `lineage.py`, `prune.py`,
-`report.py`; their flags are in `config.py`.
+Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `burn_in.py`,
+`lineage.py`, `prune.py`, `report.py`; their flags are in `config.py`.
 
 | folder | idea |
 |---|---|
 | `tracking/` | MLflow: runs, registry, locks, names |
 | `evaluation/` | protocol, metrics, scoring on Ray, results |
 | `promotion/` | the rule, the decisions, their history, lineage, pruning |
-| `inpainting/` | a whole video through a model; burning something in, to remove |
+| `inpainting/` | a whole video, or many, through a model; burning something in, to remove |
 | `media/` | footage and masks in, footage out |
 | `fills/` | classical fills: diffusion, and propagation along optical flow |
 | `reporting/` | the page about a version |

@@ -58,6 +58,11 @@ INPAINT_GROUPS = {
     "measurement": ("truth", "json"),
     "flow": ("flows",),
 }
+INPAINT_BATCH_GROUPS = {
+    "mask": INPAINT_GROUPS["mask"],
+    "encoding": INPAINT_GROUPS["encoding"],
+    "job": ("workers", "max_rejected", "json"),
+}
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
     "footage": ("fps", "json"),
@@ -201,6 +206,44 @@ class PromoteConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """How holes are found and filled, and how the result is encoded: for one video and for many."""
+
+    native: bool = False
+    """Work at the resolution of the video, on the part of each frame around its holes, instead of
+    on whole frames scaled to the size that the version was trained at. Sharper in large frames, and
+    blind to what is far from the holes."""
+    propagate: bool = False
+    """Propagate known pixels of other frames along optical flow into the holes before the version
+    gets them; pixels that are sure count as known. A version trained with generator.fill propagate
+    does so anyway."""
+    mask_threshold: int | None = bounded(None, 0, 254)
+    """Brightness, 0 to 255, above which a pixel of the mask is hole. Default: 0, and 48 in files
+    that were compressed with loss (JPEG, lossy WebP, videos), whose black is not quite black."""
+    invert_mask: bool = False
+    """Fill what is not masked."""
+    dilate: int = bounded(0, 0, 1000)
+    """Pixels by which holes grow in all directions, before anything else: masks are often tight."""
+    blend_width: int = bounded(0, 0, 1000)
+    """Blend width: pixels around the hole over which the result is blended into the frame."""
+    codec: Literal["h264", "hevc", "vp9", "av1"] = "h264"
+    """Codec of the video that is written."""
+    crf: int | None = bounded(None, 0, 63)
+    """Quality, 0 (best) to 51, for vp9 and av1 to 63. Default: such that it looks like the source
+    (18 for h264, 20 for hevc, 24 for vp9 and av1)."""
+    lossless: bool = False
+    """Instead: a file that decodes to the very pixels of the result (H.264 in RGB in .mp4 and .mov,
+    FFV1 in .mkv, which has more than 8 bits too). Not every player shows it."""
+    audio: bool = True
+    """Keep every audio track, as it is."""
+    fps: float = bounded(24.0, 0, 1000, above=True)
+    """Frames per second of a folder of pictures; a file says its own."""
+
+    def __post_init__(self) -> None:
+        refuse_out_of_bounds(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintConfig:
     """Fill the hole of a video with a registered version.
 
@@ -223,40 +266,12 @@ class InpaintConfig:
     """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
-    native: bool = False
-    """Work at the resolution of the video, on the part of each frame around its holes, instead of
-    on whole frames scaled to the size that the version was trained at. Sharper in large frames, and
-    blind to what is far from the holes."""
-    propagate: bool = False
-    """Propagate known pixels of other frames along optical flow into the holes before the version
-    gets them; pixels that are sure count as known. A version trained with generator.fill propagate
-    does so anyway."""
+    filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
     flows: str = ""
-    """Optical flow for that, computed before by any network: a folder or s3:// URI with
+    """Optical flow for --propagate, computed before by any network: a folder or s3:// URI with
     forward/00000.flo (from frame 0 to 1) and backward/00000.flo (from frame 1 to 0) …, at the size
     that the version works at; --propagate is then meant too. Default: OpenCV's DIS, which needs no
     weights."""
-    mask_threshold: int | None = bounded(None, 0, 254)
-    """Brightness, 0 to 255, above which a pixel of the mask is hole. Default: 0, and 48 in files
-    that were compressed with loss (JPEG, lossy WebP, videos), whose black is not quite black."""
-    invert_mask: bool = False
-    """Fill what is not masked."""
-    dilate: int = bounded(0, 0, 1000)
-    """Pixels by which holes grow in all directions, before anything else: masks are often tight."""
-    blend_width: int = bounded(0, 0, 1000)
-    """Blend width: pixels around the hole over which the result is blended into the frame."""
-    codec: Literal["h264", "hevc", "vp9", "av1"] = "h264"
-    """Codec of the video that is written."""
-    crf: int | None = bounded(None, 0, 63)
-    """Quality, 0 (best) to 51, for vp9 and av1 to 63. Default: such that it looks like the source
-    (18 for h264, 20 for hevc, 24 for vp9 and av1)."""
-    lossless: bool = False
-    """Instead: a file that decodes to the very pixels of the result (H.264 in RGB in .mp4 and .mov,
-    FFV1 in .mkv, which has more than 8 bits too). Not every player shows it."""
-    audio: bool = True
-    """Keep every audio track, as it is."""
-    fps: float = bounded(24.0, 0, 1000, above=True)
-    """Frames per second of a folder of pictures; a file says its own."""
     compare: Path | None = None
     """A second video to write: the input with its hole in red, and the result beside it."""
     truth: str = ""
@@ -267,12 +282,45 @@ class InpaintConfig:
 
     def __post_init__(self) -> None:
         _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
-        refuse_out_of_bounds(self)
 
     @property
     def pictures(self) -> bool:
         """True when OUT is a folder of PNGs."""
         return not self.out.suffix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintBatchConfig:
+    """Fill the holes of many videos with one registered version."""
+
+    inputs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUTS")]
+    """A folder or s3:// prefix with videos, also in folders below it; or a table, .csv or .parquet,
+    with a column `video` and, where they are wanted, `mask` and `out`. Paths in a table are
+    relative to it."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder or s3:// prefix to write: for each video <name>.mp4, or what the table's `out` says;
+    then results.parquet and manifest.json."""
+    masks: str = ""
+    """Holes of the videos: a picture, a video or boxes x,y,width,height, one for all; or a folder
+    or s3:// prefix that has for each video a file or a folder of pictures of its name, whatever
+    the ending. A table's `mask` goes first."""
+    model: str = CHAMPION_URI
+    """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER. An alias is looked up once, at the
+    start."""
+    tracking_uri: str = field(default_factory=_tracking_uri)
+    """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    workers: int = bounded(2, 1, 10**5)
+    """Processes that each load the version, one CPU each, and one GPU each where the cluster has
+    GPUs."""
+    max_rejected: float = bounded(0.1, 0, 1)
+    """Share of the videos that may be rejected, 0 to 1; with more the command ends with 1."""
+    filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
+    json: bool = False
+    """End with one line of JSON."""
+
+    def __post_init__(self) -> None:
+        _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+        refuse_out_of_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,13 +24,14 @@ CHECKED = [
     for kind in vars(importlib.import_module(name)).values()
     if dataclasses.is_dataclass(kind)
     and kind.__module__ == name
-    and (kind.__name__.endswith("Config") or kind.__name__ in ("Rule", "Machines"))
+    and (kind.__name__.endswith("Config") or kind.__name__ in ("Filling", "Rule", "Machines"))
 ]
 # Fields without a default.
 GIVEN = {
     "ShardConfig": {"input": ("a",), "output": "b"},
     "RemoveConfig": {"uri": "a"},
     "InpaintConfig": {"video": "a.mp4", "mask": "b.png", "out": Path("c.mp4")},
+    "InpaintBatchConfig": {"inputs": "videos", "out": "filled"},
     "BurnInConfig": {"video": "a.mp4", "out": Path("b.mp4"), "masks": Path("c.mp4")},
 }
 

@@ -21,7 +21,7 @@ def encode(error: Exception) -> str:
     ours = [_name(one) for one in type(error).__mro__ if issubclass(one, (UserError, Refused))]
     text = "" if ours else "".join(traceback.format_exception(error))
     return json.dumps(
-        {"classes": ours, "message": str(error) if ours else _said(error)}
+        {"classes": ours, "message": str(error) if ours else said(error)}
         | ({"traceback": text} if text else {})
     )
 
@@ -38,7 +38,7 @@ def decode(data: str) -> Exception:
     return error
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """Describe an error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 

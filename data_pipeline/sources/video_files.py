@@ -149,7 +149,16 @@ def _files(name: str) -> list[File]:
     return [File(str(path), path.name, path.stat().st_size)]
 
 
-def _files_below(uri: str, entries: Sequence[lake.Entry]) -> list[File]:
+def files_below(uri: str, entries: Sequence[lake.Entry]) -> tuple[list[File], list[str]]:
+    """Tell the files of a folder that may be videos from those that are none by their names.
+
+    Args:
+        uri: the folder.
+        entries: all files below it.
+
+    Returns:
+        The files, by folder and name; and the names of those that are passed over.
+    """
     folders = by_folder((entry.name, entry.size) for entry in entries)
     files = [
         File(lake.join(uri, folder, name), f"{folder}/{name}".lstrip("/"), size)
@@ -157,7 +166,11 @@ def _files_below(uri: str, entries: Sequence[lake.Entry]) -> list[File]:
         for name, size in sorted(sizes.items())
         if not is_sidecar(name)
     ]
-    passed_over = {entry.name for entry in entries} - {file.name for file in files}
+    return files, sorted({entry.name for entry in entries} - {file.name for file in files})
+
+
+def _files_below(uri: str, entries: Sequence[lake.Entry]) -> list[File]:
+    files, passed_over = files_below(uri, entries)
     which = f"{len(passed_over)} that {'is' if len(passed_over) == 1 else 'are'} none by name"
     looked_at = "1 file" if len(files) == 1 else f"{len(files)} files"
     if not files:

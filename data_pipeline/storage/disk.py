@@ -72,6 +72,15 @@ def read_range(path: str, start: int, size: int) -> bytes:
         return _descriptor(path, status.st_ino, status.st_mtime_ns).read(start, size)
 
 
+def entry(path: str) -> Entry:
+    """Describe one file; FileNotFoundError when there is none."""
+    with reading(path):
+        status = followed(Path(path), Path(path).stat)
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return Entry(Path(path).name, status.st_size, status.st_mtime)
+
+
 def entries(root: str) -> Iterator[Entry]:
     """List files below `root`, in no order; a link counts when it leads to a file."""
     below = [""]

@@ -32,6 +32,7 @@ __all__ = [
     "absolute",
     "create_bytes",
     "download",
+    "entry",
     "exists",
     "is_s3",
     "join",
@@ -97,6 +98,11 @@ def read_range(uri: str, start: int, size: int) -> bytes:
     return s3.read_range(uri, start, size) if is_s3(uri) else disk.read_range(uri, start, size)
 
 
+def entry(uri: str) -> Entry:
+    """Describe one file, by its name alone; FileNotFoundError when there is none."""
+    return s3.entry(uri) if is_s3(uri) else disk.entry(uri)
+
+
 def list_entries(uri: str) -> list[Entry]:
     """List all files below `uri`, by name; [] when there are none.
 
@@ -104,8 +110,8 @@ def list_entries(uri: str) -> list[Entry]:
     followed.
     """
     found = s3.entries(uri) if is_s3(uri) else disk.entries(uri)
-    files = (entry for entry in found if not entry.name.endswith(PART))
-    return sorted(files, key=lambda entry: entry.name)
+    files = (one for one in found if not one.name.endswith(PART))
+    return sorted(files, key=lambda one: one.name)
 
 
 def list_partial_files(uri: str) -> list[Entry]:
@@ -118,7 +124,7 @@ def list_partial_files(uri: str) -> list[Entry]:
 
 def list_files(uri: str) -> list[str]:
     """List the names of all files below `uri`, relative to it, sorted; [] when there are none."""
-    return [entry.name for entry in list_entries(uri)]
+    return [one.name for one in list_entries(uri)]
 
 
 def create_bytes(uri: str, data: bytes) -> None:

@@ -103,6 +103,16 @@ def pieces(uri: str) -> Iterator[bytes]:
         same = {"IfMatch": answer["ETag"]}
 
 
+def entry(uri: str) -> Entry:
+    """Describe one object; FileNotFoundError when there is none."""
+    _, key = place(uri)
+    if not key:
+        raise FileNotFoundError(uri)
+    head = _request_object(uri, "head_object")
+    modified = head["LastModified"].timestamp()
+    return Entry(key.rpartition("/")[2], head["ContentLength"], modified)
+
+
 def entries(uri: str) -> Iterator[Entry]:
     """List the objects below `uri`."""
     bucket, key = place(uri)

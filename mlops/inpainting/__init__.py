@@ -3,5 +3,9 @@
 - `inpaint.py`: footage, masks, version, result
 - `pipeline.py`: decoding, the model and encoding, overlapping
 - `filling.py`: frame by frame through a model, as a library
+- `batch.py`: many videos: one Ray Data job, what is refused, the manifest last
+- `batch_inputs.py`: a folder, a prefix or a table -> each video with its mask and its output
+- `batch_actor.py`: work of one actor of a batch: one loaded version, one video at a time
+- `batch_results.py`: a row a video, in notes while a batch works and in a table at its end
 - `burn_in.py`: subtitles and a logo into a video, with their masks
 """

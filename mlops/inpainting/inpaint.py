@@ -1,20 +1,21 @@
 """Inpaints a video file or a folder of pictures: what can be refused, the version, the result."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.cli.command import UserError, say
-from mlops.config import InpaintConfig
+from mlops.config import Filling, InpaintConfig
 from mlops.evaluation.truth import Truth
 from mlops.inpainting.pipeline import run
 from mlops.media import video
 from mlops.media.encoders import Encoding
 from mlops.media.files import check_outputs, local_footage
 from mlops.media.holes import Extent
-from mlops.media.mask_reading import masks_for
+from mlops.media.mask_reading import Masks, masks_for
 from mlops.media.tracks import refuse_sound
 from mlops.media.video import VideoFacts
 from mlops.tracking import registry
@@ -50,7 +51,7 @@ class Inpainted:
             lines.append(f"only {frames} frames of VIDEO decode, it declares {declared}")
         lines.append("; ".join(f"{stage} {took:.1f} s" for stage, took in self.stages.items()))
         if facts.audio:
-            kept = "kept" if config.audio and not config.pictures else "left out"
+            kept = "kept" if config.filling.audio and not config.pictures else "left out"
             count = len(facts.audio)
             lines.append(f"{count} audio track{'s' if count > 1 else ''} {kept}")
         return "\n".join([*lines, *([self.truth.in_words()] if self.truth else [])])
@@ -70,6 +71,17 @@ class Inpainted:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A video that can be filled: it was looked at, and fits its masks, output and options."""
+
+    config: InpaintConfig
+    encoding: Encoding
+    facts: VideoFacts
+    masks: Masks
+    truth: Truth | None
+
+
 def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
     """Inpaint a video; every refusal comes before the model is loaded, where it can.
 
@@ -80,9 +92,26 @@ def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
     Raises:
         UserError: footage, masks, output, version and options do not fit each other.
     """
+    with prepared(config) as ready:
+        version = registry.resolve(uri, config.model)
+        model = load(uri, version)
+        check_model(model, config.filling, flows=bool(config.flows))
+        return fill(ready, version, model)
+
+
+@contextmanager
+def prepared(config: InpaintConfig) -> Iterator[Prepared]:
+    """Look at a video, its masks and its output, without a model.
+
+    What comes from a store is on disk until the end.
+
+    Raises:
+        UserError: footage, masks, output and options do not fit each other.
+    """
+    filling = config.filling
     with ExitStack() as stack:
         source = stack.enter_context(local_footage(config.video))
-        encoding = Encoding(codec=config.codec, crf=config.crf, lossless=config.lossless)
+        encoding = encoding_of(filling)
         read: dict[str, str | Path] = {
             "VIDEO": source,
             "MASK": config.mask,
@@ -90,33 +119,56 @@ def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
         }
         check_outputs(_outputs(config), read)
         _check_forms(config, encoding)
-        facts = video.facts_of(source, Fraction(config.fps).limit_denominator(1001))
+        facts = video.facts_of(source, Fraction(filling.fps).limit_denominator(1001))
         _check_kept(config, encoding, facts)
         beside = {"MASK": config.mask, "--truth": config.truth}
         for line in video.about_numbers(source, beside):
             say(line)
-        masks = masks_for(config.mask, facts, config.mask_threshold)
+        masks = masks_for(config.mask, facts, filling.mask_threshold)
         truth = _truth(config, facts, stack)
-        version = registry.resolve(uri, config.model)
-        model = load(uri, version)
-        _check_model(config, model)
-        extent, seconds, stages = run(config, encoding, facts, masks, model, truth)
+        yield Prepared(config=config, encoding=encoding, facts=facts, masks=masks, truth=truth)
+
+
+def fill(ready: Prepared, version: Version, model: LoadedModel) -> Inpainted:
+    """Fill a video and write it.
+
+    Args:
+        ready: what `prepared` gave; its masks are read once.
+        version: what `model` was loaded from.
+        model: one that passed `check_model`.
+
+    Raises:
+        UserError: video or masks end before their time, or the output cannot be written.
+        Refused: the model does not answer as it should, or the disk is full.
+    """
+    extent, seconds, stages = run(
+        ready.config, ready.encoding, ready.facts, ready.masks, model, ready.truth
+    )
     return Inpainted(
-        config=config,
+        config=ready.config,
         version=version,
-        facts=facts,
+        facts=ready.facts,
         extent=extent,
         seconds=seconds,
         stages=stages,
-        truth=truth,
+        truth=ready.truth,
     )
 
 
-def _check_model(config: InpaintConfig, model: LoadedModel) -> None:
-    """Refuse options that the version does not have."""
-    if config.native and not (model.crops and model.size):
+def encoding_of(filling: Filling) -> Encoding:
+    """Return how the result is to be encoded."""
+    return Encoding(codec=filling.codec, crf=filling.crf, lossless=filling.lossless)
+
+
+def check_model(model: LoadedModel, filling: Filling, *, flows: bool) -> None:
+    """Refuse options that the version does not have.
+
+    Raises:
+        UserError: it lacks one.
+    """
+    if filling.native and not (model.crops and model.size):
         raise UserError(f"{model.uri} cannot work on parts of frames: leave --native out")
-    if (config.propagate or config.flows) and not model.propagates:
+    if (filling.propagate or flows) and not model.propagates:
         raise UserError(
             f"{model.uri} cannot be given propagated frames: leave --propagate and --flows "
             "out, or export its checkpoint anew"
@@ -144,7 +196,7 @@ def _check_kept(config: InpaintConfig, encoding: Encoding, facts: VideoFacts) ->
     for what, out in _outputs(config).items():
         if out.suffix:
             encoding.check_depth(out.suffix.lower(), facts, what)
-    if facts.audio and config.audio and not config.pictures:
+    if facts.audio and config.filling.audio and not config.pictures:
         refuse_sound(facts.audio, config.out.suffix.lower())
 
 

@@ -38,8 +38,8 @@ def run(
 ) -> tuple[Extent, float, dict[str, float]]:
     """Fill the whole video; returns how much was hole, seconds, and seconds by stage."""
     give_large_blocks_back()
-    source = facts.path
-    edge = Edge(config.invert_mask, config.dilate, config.blend_width)
+    source, filling = facts.path, config.filling
+    edge = Edge(filling.invert_mask, filling.dilate, filling.blend_width)
     given = _paired(video.read_timed(source), edge.holes(masks.each), same=masks.same)
     began, extent = time.monotonic(), Extent()
     with ExitStack() as stack:
@@ -47,7 +47,7 @@ def run(
         if config.pictures:
             writers.append(stack.enter_context(PictureWriter(config.out, facts)))
         else:
-            out = VideoWriter(config.out, facts, encoding, audio=config.audio)
+            out = VideoWriter(config.out, facts, encoding, audio=filling.audio)
             writers.append(stack.enter_context(out))
         if config.compare:
             size = 2 * facts.width, facts.height
@@ -59,8 +59,8 @@ def run(
         encoded = stack.enter_context(behind(partial(_write, writers), limit))
         decoded = stack.enter_context(ahead(given, limit))
         how = How(
-            native=config.native,
-            propagate=config.propagate or bool(config.flows),
+            native=filling.native,
+            propagate=filling.propagate or bool(config.flows),
             flow=given_flow(config.flows, "") if config.flows else None,
         )
         results = filled(model, iter(decoded), how)

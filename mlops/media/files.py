@@ -101,10 +101,11 @@ def _one_file(one: Path, other: Path) -> bool:
     if one.exists() or other.exists():
         return one.exists() and other.exists() and one.samefile(other)
     one, other = real(one), real(other)
-    return one.parent.samefile(other.parent) and _folded(one.name) == _folded(other.name)
+    return one.parent.samefile(other.parent) and one_name(one.name) == one_name(other.name)
 
 
-def _folded(name: str) -> str:
+def one_name(name: str) -> str:
+    """Return what is equal for two names that some disks take for one."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 

@@ -54,7 +54,7 @@ def masks_for(mask: str, facts: VideoFacts, threshold: int | None = None) -> Mas
     Raises:
         UserError: at once, when count or size do not fit, or there is no such mask.
     """
-    if _BOXES.fullmatch(mask):
+    if is_boxes(mask):
         return _boxes(mask, facts)
     path = Path(mask)
     if not is_there(path):
@@ -73,6 +73,11 @@ def masks_for(mask: str, facts: VideoFacts, threshold: int | None = None) -> Mas
         _check_count(path, number, facts)
         return Masks(_frames_of(path, facts, threshold), same=False)
     return Masks(itertools.repeat(_picture(path, facts, threshold)), same=True)
+
+
+def is_boxes(mask: str) -> bool:
+    """Return True when a mask is given as boxes, and not as the name of a file."""
+    return _BOXES.fullmatch(mask) is not None
 
 
 def _boxes(text: str, facts: VideoFacts) -> Masks:

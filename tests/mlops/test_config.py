@@ -15,7 +15,7 @@ STORE = ("--tracking-uri", "sqlite:////nowhere/mlflow.db")
 @pytest.mark.parametrize(
     ("kind", "argv", "value"),
     [
-        (InpaintConfig, ("a.mp4", "b.png", "c.mp4", "--feather", "3"), ("blend_width", 3)),
+        (InpaintConfig, ("a.mp4", "b.png", "c.mp4", "--feather", "3"), ("filling.blend_width", 3)),
         (EvaluateConfig, ("--promote", "--refused-is-done"), ("exit_zero_on_reject", True)),
         (EvaluateConfig, ("--least-videos", "3"), ("rule.min_videos", 3)),
         (EvaluateConfig, ("--most-megabytes=5",), ("rule.max_megabytes", 5.0)),
@@ -37,6 +37,7 @@ REFUSED = {
     "promote": ["--tracking-uri", "nowhere"],
     "evaluate": [*STORE, "--data", "d", "--protocol", "published", "--clips-per-video", "2"],
     "inpaint": ["a.mp4", "b.png", "c.mp4", *STORE, "--model", "sttn"],
+    "inpaint_batch": ["videos", "out", *STORE, "--model", "sttn"],
     "lineage": ["models:/sttn", *STORE],
     "prune": [*STORE, "--keep", "0"],
     "report": [*STORE, "--out", "page.pdf"],

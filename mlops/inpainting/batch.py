@@ -1,0 +1,363 @@
+"""Fills many videos with one version: what can be refused, one Ray Data job, the manifest last.
+
+OUT belongs to one batch: the same INPUTS, --masks, options and version. While it works there is a
+note below OUT/_work for each video that is done; at the end come results.parquet, then
+manifest.json. So
+
+- the same command goes on after a kill, and does nothing when all is done;
+- a video or mask that was changed, added or rejected is filled when the command is given again;
+- outputs of videos that are not among INPUTS any more stay, and have no row;
+- with other options or another version a finished OUT is refused, and its manifest says what it
+  holds; without a manifest, after a kill say, what differs is filled again, so that in the end one
+  version made all outputs;
+- a folder that holds files of the same names from elsewhere is refused.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+
+from data_pipeline.cli import errors
+from data_pipeline.cli.canonical import canonical_json, sha256_of_json
+from data_pipeline.cli.command import Refused, UserError, first_few, say
+from data_pipeline.cli.progress import progress
+from data_pipeline.cli.ray_session import actor_beside_driver, check, ray_session
+from data_pipeline.storage import lake
+from data_pipeline.storage.lease import lease
+from mlops.config import InpaintBatchConfig
+from mlops.inpainting import batch_inputs, batch_results
+from mlops.inpainting.batch_actor import ERROR, JOB, RESULT, BatchTask, FillingActor, Tries
+from mlops.inpainting.batch_inputs import Footage, Found, Job
+from mlops.inpainting.batch_results import (
+    ALREADY,
+    LEASE,
+    MANIFEST,
+    OK,
+    REJECTED,
+    RESULTS,
+    SCHEMA,
+    WORK,
+    Result,
+)
+from mlops.inpainting.inpaint import encoding_of
+from mlops.media.files import one_name
+from mlops.tracking import registry
+from mlops.tracking.registry import Version
+
+# Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
+_LEASE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Result of the command."""
+
+    out: str
+    """URI of OUT."""
+    model: str
+    """models:/NAME/NUMBER."""
+    rows: tuple[Result, ...]
+    """In the order of the inputs."""
+    passed_over: int
+    """Files of INPUTS that are no videos by their names."""
+    seconds: float
+
+    def count(self, status: str) -> int:
+        """Count the videos of a status."""
+        return sum(row.status == status for row in self.rows)
+
+    def in_words(self) -> str:
+        """In a line, for people."""
+        videos = f"{len(self.rows)} video{'s' if len(self.rows) != 1 else ''}"
+        parts = [f"{self.count(OK)} written"]
+        if already := self.count(ALREADY):
+            parts.append(f"{already} there already")
+        bad = [row for row in self.rows if row.status == REJECTED]
+        if bad:
+            parts.append(f"{len(bad)} rejected (first: {bad[0].video} {bad[0].reason})")
+        return (
+            f"{videos}: {', '.join(parts)}, by {self.model} in {self.seconds:.1f} s; "
+            f"{lake.join(self.out, RESULTS)}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For a line of JSON."""
+        return {
+            "out": self.out,
+            "model": self.model,
+            "results": lake.join(self.out, RESULTS),
+            "videos": len(self.rows),
+            "written": self.count(OK),
+            "already": self.count(ALREADY),
+            "rejected": {row.video: row.reason for row in self.rows if row.status == REJECTED},
+            "passed_over": self.passed_over,
+            "seconds": self.seconds,
+        }
+
+
+def inpaint_batch(config: InpaintBatchConfig, uri: str) -> Batch:
+    """Fill all videos of a batch, go on with it, or find that it is done.
+
+    Args:
+        config: of the command.
+        uri: tracking URI, absolute.
+
+    Raises:
+        UserError: inputs, masks, outputs, version and options do not fit each other; or OUT holds
+            something else.
+        Refused: too many videos are rejected, somebody else is writing there, the disk is full, a
+            store does not answer, or the version cannot be used; outputs that are made stay.
+    """
+    began = time.monotonic()
+    out = lake.absolute(config.out)
+    found = batch_inputs.find(config.inputs, config.masks)
+    _check_outputs(config, out, found)
+    say(found.in_words(config.inputs))
+    version = registry.resolve(uri, config.model)
+    settings = _settings(config, version)
+    task = BatchTask(
+        tracking_uri=uri,
+        version=version,
+        out=out,
+        filling=config.filling,
+        settings_sha256=sha256_of_json(settings),
+    )
+    there = lake.list_entries(out)
+    _refuse_other(out, settings, found.jobs, there)
+    check()
+    with lease(lake.join(out, LEASE), what=f"OUT {out}", seconds=_LEASE_S) as held:
+        rows = _rows(config, task, found.jobs)
+        batch = Batch(
+            out=out,
+            model=version.uri,
+            rows=tuple(rows),
+            passed_over=len(found.passed_over),
+            seconds=time.monotonic() - began,
+        )
+        held.check()
+        _complete(batch, settings)
+    _tidy(out, found.jobs)
+    return batch
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def _settings(config: InpaintBatchConfig, version: Version) -> dict[str, Any]:
+    """Return everything that decides what OUT holds, but for the files themselves."""
+    return {
+        "inputs": lake.absolute(config.inputs),
+        "masks": batch_inputs.absolute_masks(config.masks),
+        "model": version.uri,
+        # A version of the same number in another registry is another one.
+        "model_files": version.source,
+        **asdict(config.filling),
+    }
+
+
+def _check_outputs(config: InpaintBatchConfig, out: str, found: Found) -> None:
+    """Refuse outputs that cannot be written, are one file, or are inputs.
+
+    Raises:
+        UserError: one of them is so.
+    """
+    _refuse_inside(out, config)
+    encoding = encoding_of(config.filling)
+    names: dict[str, Job] = {}
+    for job in found.jobs:
+        what = f"out {job.out!r} of {job.name}"
+        _check_name(job.out, what)
+        encoding.check(PurePosixPath(job.out).suffix.lower(), what)
+        name = job.out if lake.is_s3(out) else one_name(job.out)
+        other = names.setdefault(name, job)
+        if other is not job:
+            raise UserError(
+                f"{other.name} and {job.name} would both be written to {job.out}: rename one, or "
+                "give a table with a column out"
+            )
+    read = {_real(one.uri): one.uri for job in found.jobs for one in _footage(job)}
+    for job in found.jobs:
+        if there := read.get(_real(lake.join(out, job.out))):
+            raise UserError(f"the output of {job.name} is the input {there}: give another OUT")
+
+
+def _refuse_inside(out: str, config: InpaintBatchConfig) -> None:
+    """Refuse an OUT whose files would be inputs of the next run."""
+    inputs = lake.absolute(config.inputs)
+    masks = batch_inputs.absolute_masks(config.masks)
+    for what, place in (("INPUTS", inputs), ("--masks", masks)):
+        if place and f"{_real(out)}/".startswith(f"{_real(place)}/"):
+            raise UserError(
+                f"OUT {out} lies in {what} {place}, so that its videos would be inputs the next "
+                "time: give a folder beside it"
+            )
+
+
+def _check_name(out: str, what: str) -> None:
+    path = PurePosixPath(out)
+    outside = path.is_absolute() or ".." in path.parts or "://" in out
+    if outside or str(path) != out or path.parts[0] == WORK:
+        raise UserError(f"{what} is no path below OUT: give a name such as a/b.mp4")
+
+
+def _refuse_other(
+    out: str, settings: dict[str, Any], jobs: Sequence[Job], there: Sequence[lake.Entry]
+) -> None:
+    """Refuse an OUT that holds another batch, or files that are nobody's to replace."""
+    manifest = batch_results.read_manifest(out)
+    if manifest is not None:
+        held = manifest["settings"]
+        differing = [
+            name for name in sorted(held | settings) if held.get(name) != settings.get(name)
+        ]
+        if differing:
+            parts = (f"{one}: there {held.get(one)}, now {settings.get(one)}" for one in differing)
+            raise UserError(
+                f"{out} holds the results of another batch ({'; '.join(parts)}): give another "
+                f"OUT, or delete {MANIFEST} there to fill all videos anew"
+            )
+        return
+    names = {one.name for one in there}
+    if RESULTS in names or any(name.startswith(f"{WORK}/") for name in names):
+        return  # a batch that did not come to its end, or whose manifest was deleted
+    if foreign := names & {job.out for job in jobs}:
+        raise UserError(
+            f"{out} holds {len(foreign)} files that would be replaced ({first_few(foreign)}), and "
+            "no batch made them: give an empty or a new OUT"
+        )
+
+
+def _footage(job: Job) -> list[Footage]:
+    return [one for one in (job.video, job.mask) if isinstance(one, Footage)]
+
+
+def _real(uri: str) -> str:
+    return uri if lake.is_s3(uri) else os.path.realpath(uri)
+
+
+# ------------------------------------------------------------------ the work
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Limit to the videos that are rejected."""
+
+    videos: int
+    share: float
+    rejected: dict[str, str]
+    """Name of a video -> why."""
+
+    def count(self, row: Result) -> None:
+        """Add a video that is rejected.
+
+        Raises:
+            Refused: that is too many.
+        """
+        self.rejected[row.video] = row.reason
+        if len(self.rejected) > self.share * self.videos:
+            first = first_few((f"{n} {why}" for n, why in self.rejected.items()), between="; ")
+            raise Refused(
+                f"{len(self.rejected)} of {self.videos} videos cannot be filled ({first}), more "
+                f"than --max-rejected {self.share} allows: outputs that are made stay; mend or "
+                "leave out these videos, or allow more, and run the same command again"
+            )
+
+
+def _rows(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> list[Result]:
+    """Fill the videos that are not done yet; return all rows, in the order of the inputs."""
+    identities = [task.identity(job) for job in jobs]
+    done = batch_results.finished(task.out, lake.list_entries(task.out))
+    budget = _Budget(len(jobs), config.max_rejected, {})
+    rows = {identity: done[identity] for identity in identities if identity in done}
+    missing: list[Job] = []
+    for job, identity in zip(jobs, identities, strict=True):
+        if job.bad:
+            rows[identity] = task.rejected(job, job.bad)
+            budget.count(rows[identity])
+        elif identity not in rows:
+            missing.append(job)
+    if missing:
+        with (
+            ray_session(config.workers),
+            progress("inpaint", len(jobs), "videos", start=len(rows)) as bar,
+        ):
+            for row in _job(config, task, missing):
+                rows[row.identity] = row
+                if row.status == REJECTED:
+                    budget.count(row)
+                bar.advance(note=f"{len(budget.rejected)} rejected")
+    return [rows[identity] for identity in identities]
+
+
+def _job(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> Iterator[Result]:
+    """Run one Ray Data job with a row a video, the largest first; yield results as they come."""
+    # So that no worker is left alone with a long one at the end.
+    ordered = sorted(jobs, key=lambda job: -job.video.bytes if job.video else 0)
+    items = [{JOB: job.encode()} for job in ordered]
+    gpu = bool(ray.cluster_resources().get("GPU"))  # type: ignore[no-untyped-call]
+    tries = actor_beside_driver(Tries)
+    try:
+        job = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            FillingActor,  # type: ignore[arg-type]  # Ray's hint forgets that it takes a class
+            fn_constructor_args=(task, tries),
+            compute=ActorPoolStrategy(
+                size=min(config.workers, len(items)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=1,
+            num_gpus=1 if gpu else 0,
+        )
+        for row in job.iter_rows():
+            if row[ERROR]:
+                raise errors.decode(row[ERROR])
+            yield Result.decode(row[RESULT])
+    finally:
+        ray.kill(tries)
+
+
+def _complete(batch: Batch, settings: dict[str, Any]) -> None:
+    """Write the table, then the manifest; nothing where both say the same already."""
+    if batch_results.read_manifest(batch.out) and _same(
+        batch_results.read_table(batch.out), [*batch.rows]
+    ):
+        return
+    table = batch_results.encode_table(batch.rows)
+    lake.write_bytes(lake.join(batch.out, RESULTS), table)
+    counts: dict[str, int] = {one: batch.count(one) for one in (OK, ALREADY, REJECTED)}
+    manifest = {
+        "schema": SCHEMA,
+        "settings": settings,
+        "model": batch.model,
+        "counts": {"videos": len(batch.rows), **counts, "passed_over": batch.passed_over},
+        "results_sha256": sha256(table).hexdigest(),
+    }
+    lake.write_bytes(lake.join(batch.out, MANIFEST), canonical_json(manifest) + b"\n")
+
+
+def _same(before: Sequence[Result], now: Sequence[Result]) -> bool:
+    """Return True when every output of a table is there already, and nothing else is."""
+    return all(row.status == ALREADY for row in now) and now == [
+        replace(row, status=ALREADY) for row in before
+    ]
+
+
+def _tidy(out: str, jobs: Sequence[Job]) -> None:
+    """Delete notes, the lease, and parts of outputs whose worker was killed."""
+    outs = {job.out for job in jobs}
+    parts = [one.name for one in lake.list_partial_files(out) if _target(one.name) in outs]
+    notes = [name for name in lake.list_files(out) if name.startswith(f"{WORK}/")]
+    lake.remove_files(out, [*parts, *notes])
+
+
+def _target(part: str) -> str:
+    """Return the path of the output that a partial file was to become."""
+    folder, separator, name = part.rpartition("/")
+    return folder + separator + re.sub(r"^\.(.+)\.[0-9a-f]{8}\.part$", r"\1", name)

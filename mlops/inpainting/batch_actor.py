@@ -1,0 +1,258 @@
+"""Work of one actor of a batch: holds one loaded version and fills videos with it.
+
+In a module of its own, because Ray ships what is defined in a command (`__main__`) by value.
+"""
+
+import hashlib
+import io
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import cv2
+import ray
+
+from data_pipeline.cli import errors
+from data_pipeline.cli.canonical import sha256_of_json
+from data_pipeline.cli.command import Refused, UserError
+from data_pipeline.cli.scratch import scratch_folder
+from data_pipeline.storage import disk, lake
+from data_pipeline.tracking.store_errors import translated
+from mlops.config import Filling, InpaintConfig
+from mlops.inpainting.batch_inputs import Footage, Job, on_disk
+from mlops.inpainting.batch_results import OK, REJECTED, Result, note_of
+from mlops.inpainting.inpaint import Inpainted, check_model, fill, prepared
+from mlops.tracking import names
+from mlops.tracking.loaded_model import LoadedModel, load
+from mlops.tracking.registry import Version
+
+# Keys of the rows that an actor takes and answers.
+JOB = "job"
+RESULT = "result"
+ERROR = "error"
+
+# A video that killed its worker so often is rejected: it is no accident any more.
+MAX_WORKER_DEATHS = 3
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTask:
+    """What all videos of a batch have in common; the arguments of an actor."""
+
+    tracking_uri: str
+    version: Version
+    """Version to load; the only one in the process."""
+    out: str
+    """URI of OUT."""
+    filling: Filling
+    settings_sha256: str
+    """Hash of everything that decides what the outputs are, but for videos and masks."""
+
+    def identity(self, job: Job) -> str:
+        """Hash all that decides what the output of a video is."""
+        mask = _stamp(job.mask) if isinstance(job.mask, Footage) else job.mask
+        video = None if job.video is None else _stamp(job.video)
+        return sha256_of_json([self.settings_sha256, job.name, video, mask, job.out])
+
+    def rejected(self, job: Job, reason: str) -> Result:
+        """Return the row of a video that cannot be filled."""
+        return Result(
+            video=job.name,
+            mask=_name(job.mask),
+            out=job.out,
+            status=REJECTED,
+            reason=" ".join(reason.split()),
+            model=self.version.uri,
+            weights_sha256=self.weights_sha256,
+            identity=self.identity(job),
+        )
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the version's weights, "" where it is not tagged with it."""
+        return self.version.tags.get(names.WEIGHTS_SHA256, "")
+
+
+class Tries:
+    """Actor that counts how often a video was begun, and outlives the workers that it kills."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def begin(self, out: str) -> int:
+        """Count one more try; return the tries that never came to an end."""
+        deaths = self._open[out]
+        self._open[out] += 1
+        return deaths
+
+    def end(self, out: str) -> None:
+        """Count the end of a try."""
+        self._open[out] -= 1
+
+
+@final
+class FillingActor:
+    """Fills one video a row. Answers what went wrong as data.
+
+    Ray would wrap the exception, print it several times, and try again what cannot work.
+    """
+
+    def __init__(self, task: BatchTask, tries: Any) -> None:
+        self._task, self._tries = task, tries
+        self._wrong = ""
+        cv2.setNumThreads(1)  # of this process's one CPU
+        try:
+            with translated(task.tracking_uri):
+                self._model: LoadedModel = load(task.tracking_uri, task.version)
+            check_model(self._model, task.filling, flows=False)
+        except Exception as error:
+            self._wrong = errors.encode(error)
+
+    def __call__(self, row: Row) -> Row:
+        """Fill the video of a row; an error is one of the whole batch, not of the video."""
+        if self._wrong:
+            return {RESULT: b"", ERROR: self._wrong}
+        job = Job.decode(row[JOB])
+        deaths: int = ray.get(self._tries.begin.remote(job.out))
+        try:
+            if deaths >= MAX_WORKER_DEATHS:
+                return _answer(self._task.rejected(job, f"ended its worker {deaths} times"))
+            return _answer(self._result(job))
+        except Exception as error:  # Refused: no room, no store, or a model that answers nonsense
+            return {RESULT: b"", ERROR: errors.encode(error)}
+        finally:
+            self._tries.end.remote(job.out)
+
+    def _result(self, job: Job) -> Result:
+        """Fill a video and leave a note that it is done; or say why it cannot be.
+
+        Raises:
+            Refused: not because of this video.
+        """
+        try:
+            made = self._made(job)
+        except Refused:
+            raise
+        except UserError as error:
+            return self._task.rejected(job, str(error))
+        except Exception as error:
+            return self._task.rejected(job, errors.said(error))
+        note = lake.join(self._task.out, note_of(made.identity))
+        lake.write_bytes(note, made.encode())
+        return made
+
+    def _made(self, job: Job) -> Result:
+        """Fill a video and write its output."""
+        task = self._task
+        assert job.video is not None
+        assert not job.bad
+        began = time.monotonic()
+        with (
+            _local(job.video) as video,
+            _local(job.mask) as mask,
+            _output(lake.join(task.out, job.out)) as out,
+            redirect_stdout(io.StringIO()) as said,
+            redirect_stderr(io.StringIO()),  # its bar, which is one of many
+        ):
+            config = InpaintConfig(
+                video=str(video),
+                mask=str(mask),
+                out=out.path,
+                model=task.version.uri,
+                tracking_uri=task.tracking_uri,
+                filling=task.filling,
+            )
+            done = _filled(config, task.version, self._model, _names(job, video, mask))
+            out.finish()
+        return Result(
+            video=job.name,
+            mask=_name(job.mask),
+            out=job.out,
+            status=OK,
+            remarks="; ".join(said.getvalue().splitlines()),
+            model=task.version.uri,
+            weights_sha256=task.weights_sha256,
+            seconds=time.monotonic() - began,
+            frames=done.extent.frames,
+            out_bytes=out.bytes,
+            sha256=out.sha256,
+            identity=task.identity(job),
+        )
+
+
+def _filled(
+    config: InpaintConfig, version: Version, model: LoadedModel, known: dict[str, str]
+) -> Inpainted:
+    """Fill a video; errors name it as it is known (local path -> URI), and not its local copy."""
+    try:
+        with prepared(config) as ready:
+            return fill(ready, version, model)
+    except UserError as error:
+        text = str(error)
+        for local, name in known.items():
+            text = text.replace(local, name)
+        raise UserError(text) from error
+
+
+def _names(job: Job, video: Path | str, mask: Path | str) -> dict[str, str]:
+    assert job.video is not None
+    known = {str(video): job.video.uri}
+    return known | ({str(mask): job.mask.uri} if isinstance(job.mask, Footage) else {})
+
+
+@contextmanager
+def _local(footage: str | Footage) -> Iterator[Path | str]:
+    """Footage on disk; boxes stay as they are."""
+    if isinstance(footage, str):
+        yield footage
+        return
+    with on_disk(footage) as path:
+        yield path
+
+
+@final
+class _Output:
+    """A file on disk that is, or becomes, an output."""
+
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path, self._uri = path, uri
+        self.bytes, self.sha256 = 0, ""
+
+    def finish(self) -> None:
+        """Hash the file that was written, and put it where it belongs."""
+        with self.path.open("rb") as file:
+            self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.bytes = self.path.stat().st_size
+        if lake.is_s3(self._uri):
+            lake.upload(self.path, self._uri)
+
+
+@contextmanager
+def _output(uri: str) -> Iterator[_Output]:
+    """Where to write an output: at its place on disk, where it appears whole, or in a copy."""
+    if lake.is_s3(uri):
+        with scratch_folder("filled") as folder:
+            yield _Output(folder / uri.rpartition("/")[2], uri)
+        return
+    path = Path(uri)
+    with disk.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    yield _Output(path, uri)
+
+
+def _answer(result: Result) -> Row:
+    return {RESULT: result.encode(), ERROR: ""}
+
+
+def _stamp(footage: Footage) -> list[Any]:
+    return [footage.uri, *map(list, footage.files)]
+
+
+def _name(mask: str | Footage) -> str:
+    return mask.uri if isinstance(mask, Footage) else mask
