@@ -73,7 +73,9 @@ def request_digest(job: Object) -> str:
 
 def difference(there: Object, wanted: Object) -> str:
     """Describe how a job that exists differs from one that is submitted."""
-    one, other = (str(job["spec"]["entrypoint"]) for job in (there, wanted))
+    one, other = (
+        str(job["spec"]["entrypoint"]).removeprefix(f"{KEEP_LOG} ") for job in (there, wanted)
+    )
     if one != other:
         return f"{one!r}, and this is {other!r}"
     return "the same command with other values of the chart"

@@ -3,7 +3,7 @@
 import pytest
 
 from k8s.job_request import job_request
-from k8s.rayjob import DIGEST, end_of, ended, fill_template
+from k8s.rayjob import DIGEST, KEEP_LOG, difference, end_of, ended, fill_template
 from tests.charts.rendering import objects, of_kind
 from tests.faults.processes import finish, start_command
 
@@ -126,3 +126,14 @@ def test_a_mistake_is_one_line(words, line, tmp_path):
     )
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert line in err
+
+
+def test_a_difference_is_shown_as_the_user_typed_it():
+    one, other = (
+        {"spec": {"entrypoint": f"{KEEP_LOG} sttn-train smoke {flags}"}}
+        for flags in ("--clips 4", "--clips 8")
+    )
+    assert difference(one, other) == (
+        "'sttn-train smoke --clips 4', and this is 'sttn-train smoke --clips 8'"
+    )
+    assert difference(one, one) == "the same command with other values of the chart"
