@@ -331,6 +331,7 @@ def test_masks_of_a_folder_belong_to_the_videos_of_their_names(tmp_path):
     assert e.bad == f"has no mask: {masks} has none of the name e"
 
 
+@pytest.mark.waits
 @pytest.mark.usefixtures("workers")
 def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
     foreign.register(store, tmp_path / "model", SLOW)
@@ -366,6 +367,7 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
     assert made.items() <= _outputs(out).items()
 
 
+@pytest.mark.waits
 def test_a_lake_in_and_out(white, tmp_path, capsys):
     with bucket_on_s3("films") as bucket:
         for name in ("one.mp4", "two.mp4"):
