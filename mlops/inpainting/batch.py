@@ -304,14 +304,13 @@ def _job(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> It
     ordered = sorted(jobs, key=lambda job: -job.video.bytes if job.video else 0)
     items = [{JOB: job.encode()} for job in ordered]
     gpu = bool(ray.cluster_resources().get("GPU"))  # type: ignore[no-untyped-call]
+    workers = min(config.workers, len(items))
     tries = actor_beside_driver(Tries)
     try:
         job = ray.data.from_items(items, override_num_blocks=len(items)).map(
             FillingActor,  # type: ignore[arg-type]  # Ray's hint forgets that it takes a class
-            fn_constructor_args=(task, tries),
-            compute=ActorPoolStrategy(
-                size=min(config.workers, len(items)), max_tasks_in_flight_per_actor=1
-            ),
+            fn_constructor_args=(task, tries, workers),
+            compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=1 if gpu else 0,
         )

@@ -37,6 +37,7 @@ ERROR = "error"
 
 # A video that killed its worker so often is rejected: it is no accident any more.
 MAX_WORKER_DEATHS = 3
+_LOADING = ""  # counted as a video would be, whose output has a name
 
 Row = dict[str, Any]
 
@@ -103,16 +104,21 @@ class FillingActor:
     Ray would wrap the exception, print it several times, and try again what cannot work.
     """
 
-    def __init__(self, task: BatchTask, tries: Any) -> None:
+    def __init__(self, task: BatchTask, tries: Any, workers: int) -> None:
         self._task, self._tries = task, tries
         self._wrong = ""
         cv2.setNumThreads(1)  # of this process's one CPU
+        deaths: int = ray.get(tries.begin.remote(_LOADING))  # or living workers that load it too
         try:
+            if deaths >= MAX_WORKER_DEATHS * workers:
+                raise Refused(f"{task.version.uri} ended its process again and again when loaded")
             with translated(task.tracking_uri):
                 self._model: LoadedModel = load(task.tracking_uri, task.version)
             check_model(self._model, task.filling, flows=False)
         except Exception as error:
             self._wrong = errors.encode(error)
+        finally:
+            tries.end.remote(_LOADING)
 
     def __call__(self, row: Row) -> Row:
         """Fill the video of a row; an error is one of the whole batch, not of the video."""

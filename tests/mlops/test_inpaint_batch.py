@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from data_pipeline.cli import errors
+from data_pipeline.cli.command import Refused
 from data_pipeline.storage import lake
 from mlops import inpaint, inpaint_batch
-from mlops.inpainting import batch, batch_inputs
+from mlops.config import Filling
+from mlops.inpainting import batch, batch_actor, batch_inputs
 from mlops.media import video
 from mlops.tracking import names, registry
+from mlops.tracking.registry import Version
 from tests.faults.processes import descendants, finish, kill, start_command
 from tests.loopback import bucket_on_s3
 from tests.mlops import foreign
@@ -407,3 +412,20 @@ def test_a_lake_in_and_out(white, tmp_path, capsys):
         assert _is_white(path)
         assert rows[name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not os.environ.get("AWS_ENDPOINT_URL")
+
+
+def test_a_version_that_ends_its_processes_while_it_is_loaded_is_given_up(monkeypatch):
+    begun = 2 * batch_actor.MAX_WORKER_DEATHS  # by two workers
+    monkeypatch.setattr(batch_actor.ray, "get", lambda _: begun)
+    monkeypatch.setattr(batch_actor, "load", lambda *_: pytest.fail("it was loaded once more"))
+    task = batch_actor.BatchTask(
+        tracking_uri="",
+        version=Version("sttn", "7", {}, ""),
+        out="/out",
+        filling=Filling(),
+        settings_sha256="",
+    )
+    row = batch_actor.FillingActor(task, Mock(), 2)({batch_actor.JOB: b""})
+    error = errors.decode(row[batch_actor.ERROR])
+    assert isinstance(error, Refused)
+    assert "models:/sttn/7 ended its process again and again" in str(error)
