@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def process(shim, tmp_path):
     def start(refused, *arguments, number=errno.EOPNOTSUPP):
         environment = {
             **os.environ,
+            "TMPDIR": temporary,
             "LD_PRELOAD": str(shim),
             "REFUSED": f" {refused} ",
             "REFUSED_WITH": str(number),
@@ -68,10 +70,13 @@ def process(shim, tmp_path):
         return one
 
     running = []
-    yield start
-    for one in running:
-        one.kill()
-        one.communicate()
+    # Without locks a process cannot keep others from sweeping its temporary folders; and `tmp_path`
+    # is too long for Ray's sockets.
+    with tempfile.TemporaryDirectory(prefix="fs-") as temporary:
+        yield start
+        for one in running:
+            one.kill()
+            one.communicate()
 
 
 def output_of(running, code=0):

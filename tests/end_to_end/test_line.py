@@ -16,7 +16,7 @@ from tests.tiny import write_videos
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [
-    pytest.mark.waits, pytest.mark.end_to_end, pytest.mark.distributed, pytest.mark.timeout(900),
+    pytest.mark.faults, pytest.mark.end_to_end, pytest.mark.distributed, pytest.mark.timeout(900),
 ]  # fmt: skip
 
 
@@ -82,7 +82,6 @@ def test_two_workers_build_the_same_data_set_as_one(line, tmp_path):
     assert line.shard(tmp_path / "again", workers=2)["digest"] == line.built["digest"]
 
 
-@pytest.mark.faults
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(line, trained):
     straight = line.train("--name", "straight", "--clips", "8", storage="other")
     assert trained["clips"] == straight["clips"] == 8

@@ -448,9 +448,9 @@ def test_a_champion_promoted_during_evaluation_is_compared_with(
     foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.99))
     score = evaluation.score
 
-    def meanwhile(job):
+    def meanwhile(*given):
         registry.set_alias(store, first, names.CHAMPION)
-        return score(job)
+        return score(*given)
 
     monkeypatch.setattr(evaluation, "score", meanwhile)
     assert _evaluate(store, data_set, "--promote") == 0

@@ -87,7 +87,9 @@ def test_a_folder_is_filled_once_and_what_is_new_in_it_later(white, tmp_path, ca
         write_video(films / name, frames=frames, **SIZE)
     for name in ("._a2.mp4", "Thumbs.db", "README.txt", "b/c.srt"):
         (films / name).write_bytes(b"no video")
-    command = (films, out, "--masks", BOX, "--json")
+    # x264 at a loss reads memory that it never wrote, where frames are as small as these: its bytes
+    # differ once in thirty times.
+    command = (films, out, "--masks", BOX, "--lossless", "--json")
     assert _run(white, *command) == 0
     first, *_, words, told = capsys.readouterr().out.splitlines()
     assert first == (
@@ -109,7 +111,7 @@ def test_a_folder_is_filled_once_and_what_is_new_in_it_later(white, tmp_path, ca
         assert row["seconds"] > 0
         assert _is_white(out / row["out"])
     # As the command for one video does it.
-    alone = (films / "a10.mp4", BOX, tmp_path / "alone.mp4", "--tracking-uri", white)
+    alone = films / "a10.mp4", BOX, tmp_path / "alone.mp4", "--lossless", "--tracking-uri", white
     assert inpaint.main([*map(str, alone)]) == 0
     assert (tmp_path / "alone.mp4").read_bytes() == outputs["a10.mp4"]
     manifest = json.loads((out / "manifest.json").read_bytes())
@@ -206,6 +208,7 @@ def test_too_many_bad_videos_end_it_and_the_others_stay(white, tmp_path, capsys)
     assert not (out / "_work").exists()
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("workers")
 def test_a_video_that_kills_its_worker_is_a_row(store, tmp_path, capsys):
     foreign.register(store, tmp_path / "model", DEADLY)
@@ -336,7 +339,7 @@ def test_masks_of_a_folder_belong_to_the_videos_of_their_names(tmp_path):
     assert e.bad == f"has no mask: {masks} has none of the name e"
 
 
-@pytest.mark.waits
+@pytest.mark.faults
 @pytest.mark.usefixtures("workers")
 def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
     foreign.register(store, tmp_path / "model", SLOW)
@@ -345,7 +348,7 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
         write_video(films / f"{number}.mp4", frames=4 + number, seed=number, **SIZE)
     flags = (
         "--masks", BOX, "--model", "models:/sttn@candidate", "--tracking-uri", store,
-        "--workers", 1, "--json",
+        "--lossless", "--workers", 1, "--json",
     )  # fmt: skip
     process = start_command("mlops/inpaint_batch.py", films, out, *flags)
     deadline = time.monotonic() + 120
@@ -372,7 +375,7 @@ def test_a_killed_batch_goes_on_to_the_same_bytes(store, tmp_path, capsys):
     assert made.items() <= _outputs(out).items()
 
 
-@pytest.mark.waits
+@pytest.mark.faults
 def test_a_lake_in_and_out(white, tmp_path, capsys):
     with bucket_on_s3("films") as bucket:
         for name in ("one.mp4", "two.mp4"):
