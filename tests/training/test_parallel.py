@@ -42,15 +42,15 @@ class Case:
 # Three clips are uneven over two ranks; four over three leave nothing but padding to the third. A
 # share computed at once keeps its graph.
 CASES = {
-    "four": Case(iterations=10),
+    "four": Case(iterations=6),
     "four, at once": Case(micro_batch_clips=4),
     "three": Case(batch_clips=3),
     "four, recomputed": Case(micro_batch_clips=4, recomputed=True),
     "three, propagated": Case(batch_clips=3, fill="propagate"),
-    "smoke": Case(smoke=True, iterations=10),
-    "smoke, float32": Case(smoke=True, iterations=10, dtype=torch.float32),
+    "smoke": Case(smoke=True, iterations=6),
+    "smoke, float32": Case(smoke=True, iterations=6, dtype=torch.float32),
 }
-FLOAT32_NOISE = 1e-7  # of losses around 1, over ten iterations
+FLOAT32_NOISE = 1e-7  # of losses around 1, over six iterations
 SMOKE_SIDE = 48  # pixels; a feature map of 12x12
 
 
