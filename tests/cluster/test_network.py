@@ -45,7 +45,8 @@ def reaches(place, environment, elsewhere):
 
 
 def test_a_pod_of_another_namespace_reaches_nothing_of_the_release(place, release, reaches):
-    assert reaches("store", 9000), "the S3 server is no part of the release"
+    # Once more: in a cluster that has just begun its DNS may not answer yet.
+    assert reaches("store", 9000) or reaches("store", 9000), "it is no part of the release"
     if not reaches("sttn-mlflow", 5000):
         return
     nothing = {"podSelector": {"matchLabels": {"sttn-test": "store"}}, "policyTypes": ["Ingress"]}
