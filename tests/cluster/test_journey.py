@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 
 import av
 import pytest
@@ -133,6 +134,7 @@ def metrics(place, job):
     lines = []
     for pod in place.pods(job, "worker"):
         with (
+            suppress(OSError),  # nothing listens there yet
             place.forwarded(pod, 8080, kind="pod") as address,
             urllib.request.urlopen(f"{address}/metrics", timeout=20) as page,
         ):
@@ -221,7 +223,7 @@ def operators(place):
     ]
 
 
-def test_an_evicted_worker_has_written_a_checkpoint_before_it_goes(place, undisturbed):
+def test_an_evicted_worker_has_written_a_checkpoint_before_it_goes(place, data_set):
     name, job = "evicted", "sttn-train-evicted"
     process = place.start(
         "submit", "train", "smoke", "--", "--name", name, "--clips", 10_000, "--workers", 2,
