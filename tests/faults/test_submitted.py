@@ -116,20 +116,29 @@ def test_a_command_without_flags_names_the_missing_settings(head):
     assert "Traceback" not in out
 
 
-def test_a_command_without_flags_reads_the_environment(place, head):
-    """The default preset requires 8 GPUs: on a cluster, which may grow, it waits for them."""
+@pytest.mark.parametrize(
+    ("name", "flags", "wanted"),
+    [
+        ("bare", (), "device cpu: there is no GPU"),
+        (
+            "growing", ("--device", "cuda", "--workers", "8"),  # a cluster may grow
+            "the workers want 8 GPUs and the cluster has 0 now: waiting for more",
+        ),
+    ],
+)  # fmt: skip
+def test_a_command_reads_the_environment_and_looks_at_the_cluster(place, head, name, flags, wanted):
     variables = {name: str(getattr(place, field)) for field, name in VARIABLES.items()}
     given = json.dumps({"env_vars": variables})
-    words = "--working-dir", ".", "--submission-id", "bare", "--no-wait"
+    words = "--working-dir", ".", "--submission-id", name, "--no-wait"
     code, out = head.ray_job(
-        "submit", *words, "--runtime-env-json", given, "--", "python", "training/run.py"
-    )
+        "submit", *words, "--runtime-env-json", given, "--", "python", "training/run.py",
+        "--name", name, *flags,
+    )  # fmt: skip
     assert code == 0, out
-    wanted = "the workers want 8 GPUs and the cluster has 0 now: waiting for more"
-    wait_until(lambda: wanted in head.ray_job("logs", "bare")[1], 60)
-    code, out = head.ray_job("stop", "bare")
+    wait_until(lambda: wanted in head.ray_job("logs", name)[1], 120)
+    code, out = head.ray_job("stop", name)
     assert code == 0, out
-    assert "STOPPED" in head.ray_job("status", "bare")[1].upper()
+    assert "STOPPED" in head.ray_job("status", name)[1].upper()
 
 
 @pytest.mark.parametrize(("token", "words"), [("wrong", "Authentication failed"), ("", "token")])
