@@ -83,10 +83,11 @@ def test_a_job_is_followed_to_its_end_and_not_done_twice(tmp_path, submit):
 
 
 def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submit):
-    """The default preset waits for 8 GPUs, which do not come."""
+    """It waits for 8 GPUs, which do not come."""
     place = [
         "--data", shard_tiny(tmp_path / "v1", write_videos(tmp_path / "videos", [12, 12])).uri,
         "--storage", tmp_path / "runs", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db",
+        "--device", "cuda", "--workers", "8",
     ]  # fmt: skip
     waiting = "the workers want 8 GPUs and the cluster has 0 now: waiting for more"
     first = submit("train", "--", "--name", "long", *place)
