@@ -18,9 +18,10 @@ from data_pipeline.build.settings import packed_tasks, settings_of
 from data_pipeline.build.tasks import PackedTask, ShardResult, Task
 from data_pipeline.build.writer import write_shard
 from data_pipeline.cli import errors
-from data_pipeline.cli.command import Refused, UserError, first_few
+from data_pipeline.cli.command import UserError
 from data_pipeline.cli.progress import progress
 from data_pipeline.cli.ray_session import ray_session
+from data_pipeline.cli.rejection import Budget
 from data_pipeline.config import ShardConfig
 from data_pipeline.format import catalogue, croissant, manifest
 from data_pipeline.format.manifest import File, Manifest
@@ -33,6 +34,7 @@ from data_pipeline.storage.lease import lease
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
 # Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
 _LEASE_S = 120.0
+_REST = "nothing was committed; mend or leave out the videos, or allow more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def _write(
     parents: dict[str, str],
 ) -> bool:
     """Write a data set where there is none; False when somebody else was quicker."""
-    budget = _Budget(len(videos), config.max_rejected)
+    budget = Budget(len(videos), config.max_rejected, "used", _REST)
     budget.count({v.id: f"{v.name} {v.bad}" for v in videos if v.bad})
     folder = lake.join(uri, manifest.LEASE)
     with lease(folder, what=f"data set {uri}", seconds=_LEASE_S) as held:
@@ -159,7 +161,7 @@ def _refuse_foreign_files(uri: str) -> None:
 
 
 def _write_shards(
-    uri: str, workers: int, tasks: Sequence[PackedTask], budget: "_Budget"
+    uri: str, workers: int, tasks: Sequence[PackedTask], budget: Budget
 ) -> list[ShardResult]:
     """Run the job over the shards that are not done yet; return all, in the order of the plan."""
     done = _done(uri, tasks)
@@ -188,29 +190,6 @@ def _done(uri: str, tasks: Sequence[PackedTask]) -> dict[str, ShardResult]:
             if all(there.get(path) == file.size for path, file in written.payload.items()):
                 done[task.shard] = written
     return done
-
-
-class _Budget:
-    """Limit to the videos that are left out."""
-
-    def __init__(self, videos: int, share: float) -> None:
-        self.videos, self._share = videos, share
-        self._rejected: dict[str, str] = {}
-
-    def count(self, rejected: Mapping[str, str]) -> None:
-        """Add videos that are left out: id -> what is wrong with it.
-
-        Raises:
-            Refused: that is too much.
-        """
-        self._rejected |= rejected
-        if len(self._rejected) > self._share * self.videos:
-            first = first_few(self._rejected.values(), between="; ")
-            raise Refused(
-                f"{len(self._rejected)} of {self.videos} videos cannot be used ({first}), more "
-                f"than --max-rejected {self._share} allows: nothing was committed; mend or leave "
-                "out the videos, or allow more"
-            )
 
 
 def _job(

@@ -5,7 +5,6 @@ The actor outlives the workers, so a video that kills its worker again and again
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from data_pipeline.build.plan import MEGABYTE
 from data_pipeline.cli.background import in_background
 from data_pipeline.cli.progress import Progress
 from data_pipeline.cli.ray_session import actor_beside_driver
+from data_pipeline.cli.rejection import Tries
 
 _EVERY_S = 0.5
 
@@ -84,15 +84,13 @@ class _Totals:
 
     def __init__(self) -> None:
         self._frames = self._bytes = 0
-        self._begun: Counter[str] = Counter()
-        self._ended: Counter[str] = Counter()
+        self._tries = Tries()
+        self._ended: set[str] = set()
         self._rejected: set[str] = set()
 
     def begin(self, video: str) -> int:
         """Count one more try; return the tries that never came to an end."""
-        deaths = self._begun[video] - self._ended[video]
-        self._begun[video] += 1
-        return deaths
+        return self._tries.begin(video)
 
     def add(self, frames: int, size: int) -> None:
         """Add frames and their bytes."""
@@ -101,7 +99,8 @@ class _Totals:
 
     def end(self, video: str, rejected: bool) -> None:
         """Count the end of a try."""
-        self._ended[video] += 1
+        self._tries.end(video)
+        self._ended.add(video)
         if rejected:
             self._rejected.add(video)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.build.job_progress import Reporter
 from data_pipeline.build.tasks import ShardResult, Task
+from data_pipeline.cli.rejection import MAX_WORKER_DEATHS
 from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.format import sample
 from data_pipeline.format.catalogue import (
@@ -74,10 +75,6 @@ class Tar:
         """Write the end of the archive, which is filled up to a whole record."""
         self._file.write(bytes(2 * _BLOCK))
         self._file.write(bytes(-self._file.tell() % tarfile.RECORDSIZE))
-
-
-# A video that killed its worker so often is left out: it is no accident any more.
-MAX_WORKER_DEATHS = 3
 
 
 def write_shard(task: Task, output: str, reporter: Reporter) -> ShardResult:

@@ -9,6 +9,7 @@
 - `errors.py`: errors sent between processes, keeping their class
 - `formatting.py`: tables, sizes and ages as people read them
 - `progress.py`: one progress bar, or plain lines where there is no terminal
+- `rejection.py`: videos that a job leaves out, and a limit to how many
 - `background.py`: work in a thread for the time of a block
 - `bounds.py`: numbers of a config with a least and a largest value
 - `canonical.py`: canonical JSON and its hash

@@ -28,14 +28,15 @@ from ray.data import ActorPoolStrategy
 
 from data_pipeline.cli import errors
 from data_pipeline.cli.canonical import canonical_json, sha256_of_json
-from data_pipeline.cli.command import Refused, UserError, first_few, say
+from data_pipeline.cli.command import UserError, first_few, say
 from data_pipeline.cli.progress import progress
 from data_pipeline.cli.ray_session import actor_beside_driver, check, ray_session
+from data_pipeline.cli.rejection import Budget, Tries
 from data_pipeline.storage import lake
 from data_pipeline.storage.lease import lease
 from mlops.config import InpaintBatchConfig
 from mlops.inpainting import batch_inputs, batch_results
-from mlops.inpainting.batch_actor import ERROR, JOB, RESULT, BatchTask, FillingActor, Tries
+from mlops.inpainting.batch_actor import ERROR, JOB, RESULT, BatchTask, FillingActor
 from mlops.inpainting.batch_inputs import Footage, Found, Job
 from mlops.inpainting.batch_results import (
     ALREADY,
@@ -55,6 +56,10 @@ from mlops.tracking.registry import Version
 
 # Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
 _LEASE_S = 120.0
+_REST = (
+    "outputs that are made stay; mend or leave out these videos, or allow more, and run the same "
+    "command again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,42 +252,17 @@ def _real(uri: str) -> str:
 # ------------------------------------------------------------------ the work
 
 
-@dataclass(slots=True)
-class _Budget:
-    """Limit to the videos that are rejected."""
-
-    videos: int
-    share: float
-    rejected: dict[str, str]
-    """Name of a video -> why."""
-
-    def count(self, row: Result) -> None:
-        """Add a video that is rejected.
-
-        Raises:
-            Refused: that is too many.
-        """
-        self.rejected[row.video] = row.reason
-        if len(self.rejected) > self.share * self.videos:
-            first = first_few((f"{n} {why}" for n, why in self.rejected.items()), between="; ")
-            raise Refused(
-                f"{len(self.rejected)} of {self.videos} videos cannot be filled ({first}), more "
-                f"than --max-rejected {self.share} allows: outputs that are made stay; mend or "
-                "leave out these videos, or allow more, and run the same command again"
-            )
-
-
 def _rows(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> list[Result]:
     """Fill the videos that are not done yet; return all rows, in the order of the inputs."""
     identities = [task.identity(job) for job in jobs]
     done = batch_results.finished(task.out, lake.list_entries(task.out))
-    budget = _Budget(len(jobs), config.max_rejected, {})
+    budget = Budget(len(jobs), config.max_rejected, "filled", _REST)
     rows = {identity: done[identity] for identity in identities if identity in done}
     missing: list[Job] = []
     for job, identity in zip(jobs, identities, strict=True):
         if job.bad:
             rows[identity] = task.rejected(job, job.bad)
-            budget.count(rows[identity])
+            budget.count(_wrong(rows[identity]))
         elif identity not in rows:
             missing.append(job)
     if missing:
@@ -293,9 +273,13 @@ def _rows(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> l
             for row in _job(config, task, missing):
                 rows[row.identity] = row
                 if row.status == REJECTED:
-                    budget.count(row)
+                    budget.count(_wrong(row))
                 bar.advance(note=f"{len(budget.rejected)} rejected")
     return [rows[identity] for identity in identities]
+
+
+def _wrong(row: Result) -> dict[str, str]:
+    return {row.video: f"{row.video} {row.reason}"}
 
 
 def _job(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> Iterator[Result]:

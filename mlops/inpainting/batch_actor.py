@@ -6,7 +6,6 @@ In a module of its own, because Ray ships what is defined in a command (`__main_
 import hashlib
 import io
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import ray
 from data_pipeline.cli import errors
 from data_pipeline.cli.canonical import sha256_of_json
 from data_pipeline.cli.command import Refused, UserError
+from data_pipeline.cli.rejection import MAX_WORKER_DEATHS
 from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.storage import disk, lake
 from data_pipeline.tracking.store_errors import translated
@@ -35,8 +35,6 @@ JOB = "job"
 RESULT = "result"
 ERROR = "error"
 
-# A video that killed its worker so often is rejected: it is no accident any more.
-MAX_WORKER_DEATHS = 3
 _LOADING = ""  # counted as a video would be, whose output has a name
 
 Row = dict[str, Any]
@@ -78,23 +76,6 @@ class BatchTask:
     def weights_sha256(self) -> str:
         """Hash of the version's weights, "" where it is not tagged with it."""
         return self.version.tags.get(names.WEIGHTS_SHA256, "")
-
-
-class Tries:
-    """Actor that counts how often a video was begun, and outlives the workers that it kills."""
-
-    def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
-
-    def begin(self, out: str) -> int:
-        """Count one more try; return the tries that never came to an end."""
-        deaths = self._open[out]
-        self._open[out] += 1
-        return deaths
-
-    def end(self, out: str) -> None:
-        """Count the end of a try."""
-        self._open[out] -= 1
 
 
 @final

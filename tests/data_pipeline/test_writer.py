@@ -7,7 +7,8 @@ import webdataset
 from data_pipeline.build.job_progress import _Totals
 from data_pipeline.build.plan import Shard
 from data_pipeline.build.tasks import ShardResult, Task
-from data_pipeline.build.writer import MAX_WORKER_DEATHS, Tar, write_shard
+from data_pipeline.build.writer import Tar, write_shard
+from data_pipeline.cli.rejection import MAX_WORKER_DEATHS
 from data_pipeline.format.catalogue import OK, REJECTED
 from data_pipeline.masks import free_form
 from data_pipeline.sources.record import AnnotatedVideo, Limits, SourceVideo

@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_pipeline.cli import errors
 from data_pipeline.cli.command import Refused
+from data_pipeline.cli.rejection import MAX_WORKER_DEATHS
 from data_pipeline.storage import lake
 from mlops import inpaint, inpaint_batch
 from mlops.config import Filling
@@ -418,7 +419,7 @@ def test_a_lake_in_and_out(white, tmp_path, capsys):
 
 
 def test_a_version_that_ends_its_processes_while_it_is_loaded_is_given_up(monkeypatch):
-    begun = 2 * batch_actor.MAX_WORKER_DEATHS  # by two workers
+    begun = 2 * MAX_WORKER_DEATHS  # by two workers
     monkeypatch.setattr(batch_actor.ray, "get", lambda _: begun)
     monkeypatch.setattr(batch_actor, "load", lambda *_: pytest.fail("it was loaded once more"))
     task = batch_actor.BatchTask(

@@ -9,6 +9,8 @@ import torch
 from training.config.train_config import TrainConfig
 from training.learn import parallel
 from training.learn.networks import build_discriminator, build_generator
+from training.model.discriminator import Discriminator
+from training.model.generator import Generator
 from training.planning.footprint import footprint
 from training.planning.hardware import Hardware
 
@@ -84,7 +86,7 @@ def _threads(config: TrainConfig, hardware: Hardware, _: tuple[int, int]) -> Ite
     if config.device == "cuda":
         yield Choice("worker_threads", 1, "the GPU computes")
         return
-    each = -(-config.workers // max(1, len(hardware.nodes)))
+    each = _workers_each(config, hardware)
     threads = max(1, min((one.cpus for one in hardware.nodes), default=1) // each)
     yield Choice("worker_threads", threads, f"the CPUs of a machine for {each} workers on it")
 
@@ -116,10 +118,12 @@ def _micro_batch(
     if not free:
         yield Choice("micro_batch_clips", 1, "the memory of the device is not known")
         return
+    with torch.device("meta"):
+        networks = build_generator(config.generator), build_discriminator(config.discriminator)
     # All at once first: the graph of the prediction is then kept. Else equal parts.
     parts = [-(-share // number) for number in range(1, share + 1)]
     for clips in dict.fromkeys(parts):
-        needed = _needed_gib(config, hardware, size, clips, share)
+        needed = _needed_gib(networks, config, hardware, size, clips)
         if needed <= free:
             reason = f"of a worker's {share}; they need about {needed:.1f} of {free:.1f} GiB"
             yield Choice("micro_batch_clips", clips, reason)
@@ -144,23 +148,29 @@ def _memory_gib(config: TrainConfig, hardware: Hardware) -> float:
     """Memory of one worker: of the smallest GPU, or its part of a machine, GiB; 0 = not known."""
     if config.device == "cuda":
         return min((one.gpu_gib for one in hardware.with_gpus), default=0.0)
-    each = -(-config.workers // max(1, len(hardware.nodes)))
+    each = _workers_each(config, hardware)
     return min((one.memory_gib / each for one in hardware.nodes), default=0.0)
 
 
+def _workers_each(config: TrainConfig, hardware: Hardware) -> int:
+    """Workers on the fullest machine, without GPUs."""
+    return -(-config.workers // max(1, len(hardware.nodes)))
+
+
 def _needed_gib(
-    config: TrainConfig, hardware: Hardware, size: tuple[int, int], clips: int, share: int
+    networks: tuple[Generator, Discriminator],
+    config: TrainConfig,
+    hardware: Hardware,
+    size: tuple[int, int],
+    clips: int,
 ) -> float:
-    with torch.device("meta"):
-        generator = build_generator(config.generator)
-        discriminator = build_discriminator(config.discriminator)
+    """Memory of a worker that computes so many clips of its share at a time, GiB."""
     per_node = max((one.gpus for one in hardware.nodes), default=0) or config.workers
     found = footprint(
-        generator,
-        discriminator,
+        *networks,
         replace(config, micro_batch_clips=clips),
         size,
-        clips=share,
+        clips=-(-config.batch_clips // config.workers),
         world=config.workers,
         shards=parallel.shards(config.workers, config.sharding, min(per_node, config.workers)),
     )

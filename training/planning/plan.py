@@ -97,7 +97,7 @@ def plan(config: TrainConfig, machines: Machines) -> Plan:
         machines: they are all alike.
 
     Raises:
-        UserError: more GPUs than clips in the global batch, or a frame that does not fit.
+        UserError: a frame that does not fit.
     """
     height, width = machines.frame_height, machines.frame_width
     shape = config.generator
