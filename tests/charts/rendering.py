@@ -40,22 +40,28 @@ def of_kind(manifests, kind):
     return [one for one in manifests if one["kind"] == kind]
 
 
-def pods(manifests):
-    """(name, pod spec) of every pod that the manifests make."""
+def pod_templates(manifests):
+    """(name, metadata and spec) of every pod that the manifests make."""
     for one in manifests:
         spec = one.get("spec", {})
         if one["kind"] == "Deployment":
-            yield one["metadata"]["name"], spec["template"]["spec"]
+            yield one["metadata"]["name"], spec["template"]
         if one["kind"] == "CronJob":
-            yield one["metadata"]["name"], spec["jobTemplate"]["spec"]["template"]["spec"]
+            yield one["metadata"]["name"], spec["jobTemplate"]["spec"]["template"]
         if one["kind"] == "Pod":
-            yield one["metadata"]["name"], spec
+            yield one["metadata"]["name"], one
         cluster = {"RayCluster": spec, "RayJob": spec.get("rayClusterSpec")}.get(one["kind"])
         if cluster:
             kind = one["metadata"]["labels"].get("sttn/kind", "cluster")
-            yield f"{kind} head", cluster["headGroupSpec"]["template"]["spec"]
+            yield f"{kind} head", cluster["headGroupSpec"]["template"]
             for group in cluster["workerGroupSpecs"]:
-                yield f"{kind} {group['groupName']}", group["template"]["spec"]
+                yield f"{kind} {group['groupName']}", group["template"]
+
+
+def pods(manifests):
+    """(name, pod spec) of every pod that the manifests make."""
+    for name, template in pod_templates(manifests):
+        yield name, template["spec"]
 
 
 def containers(manifests):

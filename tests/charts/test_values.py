@@ -19,6 +19,7 @@ from tests.charts.rendering import (
     files,
     objects,
     of_kind,
+    pod_templates,
     pods,
     value_set,
 )
@@ -175,30 +176,14 @@ def test_a_queue_of_kueue_and_a_priority_are_labels_of_jobs_and_of_the_standing_
     assert not [label for label in cluster["metadata"]["labels"] if "kueue" in label]
 
 
-def pod_templates(manifests):
-    """(metadata, spec) of every pod that the manifests make."""
-    for one in manifests:
-        if one["kind"] == "Pod":
-            yield one["metadata"], one["spec"]
-        if one["kind"] == "Deployment":
-            yield one["spec"]["template"]["metadata"], one["spec"]["template"]["spec"]
-        if one["kind"] == "CronJob":
-            template = one["spec"]["jobTemplate"]["spec"]["template"]
-            yield template["metadata"], template["spec"]
-        ray = {"RayCluster": one.get("spec"), "RayJob": one.get("spec", {}).get("rayClusterSpec")}
-        if cluster := ray.get(one["kind"]):
-            for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-                yield group["template"]["metadata"], group["template"]["spec"]
-
-
 def test_all_pods_have_the_labels_annotations_and_scheduler_of_the_values():
     schedule = {"name": "nightly", "cron": "0 3 * * *", "kind": "train", "preset": "youtube-vos"}
     labels = {"team": "video", "app.kubernetes.io/component": "mine"}
     values = {"schedules": [schedule], "pods": {"labels": labels}}
     values["pods"] |= {"annotations": {"mesh/inject": "false"}, "schedulerName": "gang"}
-    found = list(pod_templates(objects(values)))
+    found = [template for _, template in pod_templates(objects(values))]
     assert len(found) == len(list(pods(objects(values)))) > 8
-    for metadata, spec in found:
+    for metadata, spec in ((one["metadata"], one["spec"]) for one in found):
         assert metadata["labels"]["team"] == "video"
         assert (
             metadata["labels"]["app.kubernetes.io/component"] != "mine"
