@@ -34,7 +34,10 @@ from data_pipeline.storage.lease import lease
 _TOOLS = ("av", "numpy", "pillow", "pyarrow", "ray")
 # Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
 _LEASE_S = 120.0
-_REST = "nothing was committed; mend or leave out the videos, or allow more"
+_TOO_MANY_BAD = (
+    "{bad} of {videos} videos cannot be used ({first}), more than --max-rejected {share} allows: "
+    "nothing was committed; mend or leave out the videos, or allow more"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,7 @@ def _write(
     parents: dict[str, str],
 ) -> bool:
     """Write a data set where there is none; False when somebody else was quicker."""
-    budget = Budget(len(videos), config.max_rejected, "used", _REST)
+    budget = Budget(len(videos), config.max_rejected, _TOO_MANY_BAD)
     budget.count({v.id: f"{v.name} {v.bad}" for v in videos if v.bad})
     folder = lake.join(uri, manifest.LEASE)
     with lease(folder, what=f"data set {uri}", seconds=_LEASE_S) as held:

@@ -35,10 +35,8 @@ class Budget:
     """Number of all videos."""
     share: float
     """Share of them that may be left out (--max-rejected)."""
-    cannot: str
-    """What the others cannot be: "used", say."""
-    rest: str
-    """What became of the work, and what to do."""
+    refusal: str
+    """Message when it is exceeded, with {bad}, {videos}, {first} and {share}."""
     rejected: dict[str, str] = field(default_factory=dict)
     """What names a video once -> its name and what is wrong with it."""
 
@@ -51,7 +49,7 @@ class Budget:
         self.rejected |= rejected
         if len(self.rejected) > self.share * self.videos:
             first = first_few(self.rejected.values(), between="; ")
+            bad = len(self.rejected)
             raise Refused(
-                f"{len(self.rejected)} of {self.videos} videos cannot be {self.cannot} ({first}), "
-                f"more than --max-rejected {self.share} allows: {self.rest}"
+                self.refusal.format(bad=bad, videos=self.videos, first=first, share=self.share)
             )

@@ -56,7 +56,8 @@ from mlops.tracking.registry import Version
 
 # Long enough for a store that does not answer for a while; on one host a dead run is seen at once.
 _LEASE_S = 120.0
-_REST = (
+_TOO_MANY_BAD = (
+    "{bad} of {videos} videos cannot be filled ({first}), more than --max-rejected {share} allows: "
     "outputs that are made stay; mend or leave out these videos, or allow more, and run the same "
     "command again"
 )
@@ -256,7 +257,7 @@ def _rows(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> l
     """Fill the videos that are not done yet; return all rows, in the order of the inputs."""
     identities = [task.identity(job) for job in jobs]
     done = batch_results.finished(task.out, lake.list_entries(task.out))
-    budget = Budget(len(jobs), config.max_rejected, "filled", _REST)
+    budget = Budget(len(jobs), config.max_rejected, _TOO_MANY_BAD)
     rows = {identity: done[identity] for identity in identities if identity in done}
     missing: list[Job] = []
     for job, identity in zip(jobs, identities, strict=True):
