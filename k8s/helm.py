@@ -18,15 +18,28 @@ def render(flags: list[str]) -> str:
 def install(flags: list[str]) -> None:
     """Install or upgrade a release.
 
+    Fields that others have changed since get the chart's values: Ray's autoscaler writes the workers of
+    a RayCluster, and Helm 4 refuses an upgrade over such a field unless told so. Helm 3 always does it.
+
     Args:
         flags: release and chart, then `--namespace`, `--values` and the like.
     """
-    _helm(["upgrade", "--install", *flags])
+    # Together: a release of Helm 3 is applied by the client, where `--force-conflicts` is an error.
+    forced = ["--server-side=true", "--force-conflicts"] if _major() >= 4 else []
+    _helm(["upgrade", "--install", *forced, *flags])
 
 
 def uninstall(release: str, flags: list[str]) -> None:
     """Uninstall a release; objects annotated `helm.sh/resource-policy: keep` stay."""
     _helm(["uninstall", release, "--wait", *flags])
+
+
+def _major() -> int:
+    version = _helm(["version", "--template", "{{.Version}}"])
+    found = re.match(r"v(\d+)\.", version)
+    if found is None:
+        raise UserError(f"`helm version` says {version!r}: install Helm 3.14 or later, or 4")
+    return int(found.group(1))
 
 
 def _helm(words: list[str]) -> str:

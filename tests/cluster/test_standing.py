@@ -86,6 +86,18 @@ def head(place):
     return pod["metadata"]["name"], pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"]
 
 
+def autoscaler_writes(place):
+    """Change the workers of the RayCluster as Ray's autoscaler does when it removes one."""
+    patch = '[{"op": "add", "path": "/spec/workerGroupSpecs/0/scaleStrategy", "value": %s}]'
+    subprocess.run(
+        [
+            "kubectl", "-n", place.namespace, "patch", "raycluster", "sttn", "--type", "json",
+            "--field-manager", "python-requests", "--patch", patch % '{"workersToDelete": ["gone"]}',
+        ],
+        check=True,
+    )  # fmt: skip
+
+
 def test_an_upgrade_replaces_the_pods_of_the_standing_cluster(
     place, standing, values, environment, tmp_path
 ):
@@ -95,6 +107,7 @@ def test_an_upgrade_replaces_the_pods_of_the_standing_cluster(
     upgraded = tmp_path / "upgraded.yaml"
     upgraded.write_text(yaml.safe_dump({"image": image_values(image)}))
     _, uid, old = head(place)
+    autoscaler_writes(place)
     with place.store() as store:
         before = store.find("lake")
     said = place.command("cluster", "up", "--values", values, STANDING, upgraded)

@@ -1,4 +1,4 @@
-"""What is said where Helm refuses."""
+"""What Helm is called with, and what is said where it refuses."""
 
 import pytest
 
@@ -41,3 +41,29 @@ def test_a_refusal_is_one_line_that_begins_with_the_cause(failing, said, kind, l
         helm.render(["sttn", "."])
     assert str(found.value).startswith(line)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "forced"),
+    [("v3.14.0", ""), ("v4.3.1", "--server-side=true --force-conflicts ")],
+)
+def test_an_upgrade_takes_back_what_others_changed_in_every_version_of_helm(
+    version, forced, tmp_path, monkeypatch
+):
+    binary = tmp_path / "helm"
+    binary.write_text(
+        f'#!/bin/sh\n[ "$1" != version ] || {{ echo {version}; exit; }}\necho "$*" > {tmp_path}/words\n'
+    )
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    helm.install(["sttn", "charts/sttn"])
+    assert (tmp_path / "words").read_text() == f"upgrade --install {forced}sttn charts/sttn\n"
+
+
+def test_a_helm_of_an_unknown_version_is_refused(tmp_path, monkeypatch):
+    binary = tmp_path / "helm"
+    binary.write_text("#!/bin/sh\necho canary\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(UserError, match=r"`helm version` says 'canary\\n': install Helm 3"):
+        helm.install(["sttn", "charts/sttn"])
