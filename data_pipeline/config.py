@@ -25,8 +25,13 @@ class ShardConfig:
     a file that an installed package carries."""
     output: str
     """Place of the data set: a path or s3://bucket/key, best .../curated/NAME/VERSION."""
-    source: Literal["videos", "youtube-vos", "sttn-layout", "davis"] = "videos"
-    """Kind of the inputs: video files, or folders in the layout of a published data set."""
+    source: Literal["videos", "youtube-vos", "sttn-layout", "davis", "photos"] = "videos"
+    """Kind of the inputs: video files, folders in the layout of a published data set, or
+    photographs, over which a drawn camera moves, with parts of others moving in front."""
+    photo_videos: int = bounded(4, 1, 10**4)
+    """Videos to make of each photograph, number. Only with --source photos."""
+    photo_frames: int = bounded(24, 2, 10**4)
+    """Frames of each of these videos, number."""
     held_out: tuple[str, ...] = ()
     """Ids of the videos of split `test`; all others keep the split their layout gives."""
     test_share: float = bounded(0.0, 0, 1)
@@ -50,7 +55,7 @@ class ShardConfig:
     """Object masks of each video, number: in the shape of an annotated object of another video of
     its split. A video gets none where no other video of its split has annotations."""
     seed: int = bounded(0, 0, 2**63 - 1)
-    """Seed of the masks, of the order of videos and of the test share."""
+    """Seed of the masks, of the order of videos, of the test share and of the cameras of photos."""
     shard_megabytes: int = bounded(256, 1, 2**20)
     """Approximate size of a full shard, megabytes."""
     min_frames: int = bounded(5, 1, 10**9)
@@ -74,7 +79,7 @@ class ShardConfig:
     @property
     def chosen_fit(self) -> Literal["crop", "letterbox", "stretch"]:
         """`fit`, or its default for the source."""
-        return self.fit or ("crop" if self.source == "videos" else "stretch")
+        return self.fit or ("crop" if self.source in ("videos", "photos") else "stretch")
 
     def __post_init__(self) -> None:
         if not self.input:
@@ -88,6 +93,14 @@ class ShardConfig:
                 f"--max-frames {self.max_frames} is less than --min-frames {self.min_frames}: no "
                 "video would be taken"
             )
+        given = [self.min_frames, self.photo_frames, self.max_frames]
+        if self.source == "photos" and given != sorted(given):
+            raise UserError(
+                f"--photo-frames {self.photo_frames} is not between --min-frames {self.min_frames} "
+                f"and --max-frames {self.max_frames}: no video would be taken"
+            )
+        if self.source == "photos" and self.fit:
+            raise UserError("--fit is for footage: a camera over photographs fills its frames")
         if sum(map(bool, (self.held_out, self.test_share, self.split_lists))) > 1:
             raise UserError(
                 "--held-out, --test-share and --split-lists all say which videos are for testing: "

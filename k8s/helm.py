@@ -18,8 +18,9 @@ def render(flags: list[str]) -> str:
 def install(flags: list[str]) -> None:
     """Install or upgrade a release.
 
-    Fields that others have changed since get the chart's values: Ray's autoscaler writes the workers of
-    a RayCluster, and Helm 4 refuses an upgrade over such a field unless told so. Helm 3 always does it.
+    Fields that others have changed since get the chart's values: Ray's autoscaler writes the
+    workers of a RayCluster, and Helm 4 refuses an upgrade over such a field unless told so. Helm 3
+    always does it.
 
     Args:
         flags: release and chart, then `--namespace`, `--values` and the like.

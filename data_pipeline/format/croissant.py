@@ -57,7 +57,17 @@ _VIDEOS = (
     "The terms of each source video; column source_name of catalogue.parquet names them",
     "The authors of the source videos; column source_name of catalogue.parquet names them",
 )
-_TERMS = {"youtube-vos": _YOUTUBE_VOS, "davis": _DAVIS, "sttn-layout": _STTN, "videos": _VIDEOS}
+_PHOTOS = (
+    "The terms of each photograph; column source_name of catalogue.parquet names them",
+    "The authors of the photographs; column source_name of catalogue.parquet names them",
+)
+_TERMS = {
+    "youtube-vos": _YOUTUBE_VOS,
+    "davis": _DAVIS,
+    "sttn-layout": _STTN,
+    "videos": _VIDEOS,
+    "photos": _PHOTOS,
+}
 
 
 def encode(

@@ -1,7 +1,7 @@
 """Finds the videos of the inputs of a build: records sorted by id."""
 
 from data_pipeline.config import ShardConfig
-from data_pipeline.sources import frame_folders, ids, splits, video_files, zips
+from data_pipeline.sources import frame_folders, ids, photos, splits, video_files, zips
 from data_pipeline.sources.record import SourceVideo
 
 
@@ -16,13 +16,14 @@ def find_videos(config: ShardConfig) -> tuple[SourceVideo, ...]:
         TransientError: a store does not answer.
     """
     lists = splits.read_lists(config.split_lists)
-    return splits.assign(
+    found = splits.assign(
         ids.in_order(_found(config)),
         held_out=config.held_out,
         test_share=config.test_share,
         seed=config.seed,
         lists=lists,
     )
+    return photos.with_layers(found, config.seed) if config.source == "photos" else found
 
 
 def _found(config: ShardConfig) -> list[SourceVideo]:
@@ -35,3 +36,10 @@ def _found(config: ShardConfig) -> list[SourceVideo]:
             return zips.find(config.input)
         case "videos":
             return video_files.find(config.input, config.max_frames)
+        case "photos":
+            return photos.find(
+                config.input,
+                seed=config.seed,
+                videos=config.photo_videos,
+                frames=config.photo_frames,
+            )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_pipeline.sources import frame_folders, video_files, zips
+from data_pipeline.sources import frame_folders, photos, video_files, zips
 from data_pipeline.sources.fit import Fit
 from data_pipeline.sources.record import (
     BadVideoError,
@@ -39,6 +39,11 @@ def jpegs(
     """
     if video.bad:
         raise BadVideoError(video.bad)
-    readers = {"folder": frame_folders.jpegs, "zip": zips.jpegs, "file": video_files.jpegs}
+    readers = {
+        "folder": frame_folders.jpegs,
+        "zip": zips.jpegs,
+        "file": video_files.jpegs,
+        "photo": photos.jpegs,
+    }
     with errors_as_bad_video():
         yield from readers[video.kind](video, (width, height), limits, seen, fit)

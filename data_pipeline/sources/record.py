@@ -42,6 +42,18 @@ def errors_as_bad_video() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Photo:
+    """What a video is made of that comes from photographs."""
+
+    id: str
+    """Id of the photograph that the camera moves over."""
+    seed: int
+    """Seed of the camera."""
+    others: tuple[str, ...] = ()
+    """URIs of the photographs that layers are cut from."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceVideo:
     """Record of a video before its frames are read."""
 
@@ -49,7 +61,7 @@ class SourceVideo:
     """Key in the data set."""
     split: str
     """`train`, `test`, ..."""
-    kind: Literal["file", "folder", "zip"]
+    kind: Literal["file", "folder", "zip", "photo"]
     """Storage of its frames."""
     uri: str
     """Place of the file, folder or zip: an absolute path or s3://bucket/key."""
@@ -65,6 +77,13 @@ class SourceVideo:
     """Folder of label pictures, one per annotated frame, named like the frames; "" for none."""
     bad: str = ""
     """Reason why it cannot be used, where that is known already; else ""."""
+    photo: Photo | None = None
+    """Of a video that is made from photographs."""
+
+    @property
+    def footage(self) -> str:
+        """Id of what it was filmed or made from: videos of one photograph are in one split."""
+        return self.photo.id if self.photo else self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def assign(
 
     Args:
         videos: with unique ids, in the splits of their layout.
-        held_out: ids of the split `test`.
+        held_out: ids of the split `test`; that of a photograph names all its videos.
         test_share: share of the videos, 0 to 1, drawn into `test`, the rest is `train`.
         seed: of that draw.
         lists: split -> its ids; other videos are not taken.
@@ -109,20 +109,24 @@ def _by_lists(
             )
         split_of.update(dict.fromkeys(names, split))
     _refuse_unknown("--split-lists", split_of, videos)
-    return tuple(replace(v, split=split_of[v.id]) for v in videos if v.id in split_of)
+    names = {v.id: v.id if v.id in split_of else v.footage for v in videos}
+    return tuple(replace(v, split=split_of[names[v.id]]) for v in videos if names[v.id] in split_of)
 
 
 def _by_held_out(videos: Sequence[SourceVideo], held_out: Sequence[str]) -> tuple[SourceVideo, ...]:
     _refuse_unknown("--held-out", held_out, videos)
     test = set(held_out)
-    changed = (replace(video, split=TEST) if video.id in test else video for video in videos)
+    changed = (
+        replace(video, split=TEST) if test & {video.id, video.footage} else video
+        for video in videos
+    )
     return tuple(video for video in changed if video.split)
 
 
 def _by_share(videos: Sequence[SourceVideo], share: float, seed: int) -> tuple[SourceVideo, ...]:
     taken = [video for video in videos if video.split]
     chosen = tuple(
-        replace(video, split=TEST if drawn_for_test(video.id, share, seed) else TRAIN)
+        replace(video, split=TEST if drawn_for_test(video.footage, share, seed) else TRAIN)
         for video in taken
     )
     tests = sum(video.split == TEST for video in chosen)
@@ -135,7 +139,7 @@ def _by_share(videos: Sequence[SourceVideo], share: float, seed: int) -> tuple[S
 
 
 def _refuse_unknown(flag: str, ids: Collection[str], videos: Sequence[SourceVideo]) -> None:
-    known = {video.id for video in videos}
+    known = {video.id for video in videos} | {video.footage for video in videos}
     unknown = sorted(set(ids) - known)
     if not unknown:
         return

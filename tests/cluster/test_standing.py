@@ -1,5 +1,6 @@
 """A RayCluster that stands and scales itself."""
 
+import json
 import os
 import re
 import subprocess
@@ -88,11 +89,12 @@ def head(place):
 
 def autoscaler_writes(place):
     """Change the workers of the RayCluster as Ray's autoscaler does when it removes one."""
-    patch = '[{"op": "add", "path": "/spec/workerGroupSpecs/0/scaleStrategy", "value": %s}]'
+    path, removed = "/spec/workerGroupSpecs/0/scaleStrategy", {"workersToDelete": ["gone"]}
+    patch = json.dumps([{"op": "add", "path": path, "value": removed}])
     subprocess.run(
         [
             "kubectl", "-n", place.namespace, "patch", "raycluster", "sttn", "--type", "json",
-            "--field-manager", "python-requests", "--patch", patch % '{"workersToDelete": ["gone"]}',
+            "--field-manager", "python-requests", "--patch", patch,
         ],
         check=True,
     )  # fmt: skip

@@ -52,7 +52,8 @@ def test_an_upgrade_takes_back_what_others_changed_in_every_version_of_helm(
 ):
     binary = tmp_path / "helm"
     binary.write_text(
-        f'#!/bin/sh\n[ "$1" != version ] || {{ echo {version}; exit; }}\necho "$*" > {tmp_path}/words\n'
+        f'#!/bin/sh\n[ "$1" != version ] || {{ echo {version}; exit; }}\n'
+        f'echo "$*" > {tmp_path}/words\n'
     )
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
