@@ -83,7 +83,9 @@ def random_batch(seed, clips=4, frames=FRAMES, dtype=torch.float64, side=SIDE, f
     found = torch.rand(truth.shape, generator=random, dtype=dtype) * 2 - 1
     belief = torch.rand(clips, frames, 2, side, side, generator=random, dtype=dtype)
     filled = truth * (1 - masks) + found * masks
-    return Batch(truth, masks, weights, filled, 1 - masks + belief * masks)
+    other = torch.rand(truth.shape, generator=random, dtype=dtype) * 2 - 1
+    alone = truth * (1 - masks) + other * masks
+    return Batch(truth, masks, weights, filled, 1 - masks + belief * masks, alone)
 
 
 def copies(tensors):

@@ -30,8 +30,11 @@ def without(name):
         (document(batch_clisp=4), "config has an unknown key 'batch_clisp' (did you mean 'batch_"),
         (document(loss={"hole": 1.0, "vlaid": 1.0}), "config.loss has an unknown key 'vlaid'"),
         (without("seed"), "config lacks seed"),
-        (document(loss={"hole": 1.0}), "config.loss lacks adversarial, normalisation, valid"),
-        (document(schema=99), "schema 99; this version reads schemas 1 to 7"),
+        (
+            document(loss={"hole": 1.0}),
+            "config.loss lacks adversarial, error, normalisation, valid",
+        ),
+        (document(schema=99), "schema 99; this version reads schemas 1 to 8"),
         (without("schema"), "schema None"),
         (document(clips="800"), "config.clips is '800' (str)"),
         (document(clips=800.0), "config.clips is 800.0 (float)"),

@@ -49,7 +49,7 @@ def whole(data_set, video, *, flip=False):
 def same(one, other):
     return all(
         np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("frames", "masks", "filled", "belief")
+        for name in ("frames", "masks", "filled", "belief", "alone")
     )
 
 
@@ -105,7 +105,7 @@ def same_first(longer, shorter):
     count = len(shorter.frames)
     return all(
         np.array_equal(getattr(longer, name)[:count], getattr(shorter, name))
-        for name in ("frames", "masks", "filled", "belief")
+        for name in ("frames", "masks", "filled", "belief", "alone")
     )
 
 
@@ -148,7 +148,7 @@ def mirror(pixels):
     return dataclasses.replace(pixels, **dict(zip(NAMES, turned, strict=True)))
 
 
-NAMES = ("frames", "masks", "filled", "belief")
+NAMES = ("frames", "masks", "filled", "belief", "alone")
 
 
 def test_flow_from_files_is_mirrored_with_the_frames(data_set, video, tmp_path, monkeypatch):
@@ -226,7 +226,7 @@ def test_batches_do_not_depend_on_threads_ranks_or_start_position(data_set):
 def test_filled_frames_of_a_batch_are_in_the_networks_range(data_set, video):
     pixels = read(data_set, video, clip_of((5, 6, 7, 19), 1))
     batch = batch_of([pixels], [1.0])
-    filled, masks, belief = batch.given
+    filled, masks, belief, alone = batch.given
     assert torch.equal(masks, batch.masks)
     assert belief.shape == (1, 4, 2, 96, 96)
     levels = (filled[0].permute(0, 2, 3, 1) + 1) * 127.5

@@ -27,8 +27,8 @@ def counted(work):
 @torch.no_grad()
 def test_flops_of_the_generator(generator, frames, height, width):
     clip = torch.zeros(1, frames, 3, height, width)
-    belief = [] if generator.fill == "none" else [clip[:, :, :2]]
-    found = counted(lambda: generator(clip, clip[:, :, :1], *belief))
+    more = [] if generator.fill == "none" else [clip[:, :, :2], clip]
+    found = counted(lambda: generator(clip, clip[:, :, :1], *more))
     assert found == generator_flops(generator, frames, height, width)
 
 

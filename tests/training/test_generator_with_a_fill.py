@@ -71,6 +71,17 @@ def test_a_fully_confident_fill_gives_zero_loss_without_errors():
     assert all(torch.equal(one, before[n]) for n, one in adversary.generator.state_dict().items())
 
 
+def test_the_share_of_the_frame_filled_alone_is_decided_for_each_pixel():
+    """Only the last layer's bias is not zero: the share is the same everywhere."""
+    generator, batch = small_generator(fill="propagate").double(), random_batch(0, fill="propagate")
+    with torch.no_grad():
+        generator.decoder[-1].bias[3] = 0.5
+        found = generator(*batch.given)
+    share = torch.tanh(torch.tensor(0.5, dtype=torch.float64))
+    mixed = batch.filled.lerp(batch.alone, share)
+    torch.testing.assert_close(found, torch.where(batch.open == 1, mixed, batch.filled))
+
+
 def gradients(generator, batch):
     loss = functional.l1_loss(generator(*batch.given), batch.frames)
     found = torch.autograd.grad(loss, list(generator.parameters()))
@@ -94,16 +105,22 @@ def test_the_last_layer_gets_gradients_first_and_all_layers_after_one_step(fill)
 
 
 @pytest.mark.parametrize(
-    ("fill", "belief", "words"),
+    ("fill", "given", "words"),
     [
-        ("none", True, "this generator has fill 'none': give no belief"),
-        ("diffuse", False, r"has fill 'diffuse': give a belief \[B, T, 2, H, W\]"),
-        ("propagate", False, "has fill 'propagate': give a belief"),
+        ("none", 2, "this generator has fill 'none': give no belief and no frames filled alone"),
+        ("none", 1, "give no belief"),
+        (
+            "diffuse",
+            0,
+            r"has fill 'diffuse': give a belief \[B, T, 2, H, W\] and the frames filled",
+        ),
+        ("propagate", 0, "has fill 'propagate': give a belief"),
+        ("propagate", 1, r"and the frames filled alone \[B, T, 3, H, W\]"),
     ],
 )
-def test_a_wrong_number_of_belief_channels_is_refused(fill, belief, words):
+def test_a_wrong_number_of_arguments_is_refused(fill, given, words):
     frames = torch.zeros(1, FRAMES, 3, SIDE, SIDE)
-    more = [frames[:, :, :2]] if belief else []
+    more = [frames[:, :, :2], frames][:given]
     with pytest.raises(ValueError, match=words):
         small_generator(fill=fill)(frames, frames[:, :, :1], *more)
 
@@ -113,10 +130,10 @@ def test_an_unknown_fill_is_refused():
         Generator(8, 1, (1, 2), fill="telea")
 
 
-def test_parameter_names_are_official_and_only_the_first_layer_is_wider():
+def test_parameter_names_are_official_and_only_the_outer_layers_are_wider():
     plain, ours = (small_generator(fill=fill).state_dict() for fill in ("none", "propagate"))
     assert list(plain) == list(ours)
     wider = {name for name, one in plain.items() if one.shape != ours[name].shape}
-    assert wider == {"encoder.0.weight"}
-    assert ours["encoder.0.weight"].shape[1] == 6
-    assert plain["encoder.0.weight"].shape[1] == 3
+    assert wider == {"encoder.0.weight", "decoder.6.weight", "decoder.6.bias"}
+    assert (plain["encoder.0.weight"].shape[1], ours["encoder.0.weight"].shape[1]) == (3, 9)
+    assert (plain["decoder.6.weight"].shape[0], ours["decoder.6.weight"].shape[0]) == (3, 4)

@@ -84,6 +84,7 @@ def plainly(generator, frames, masks, schedule):
             torch.cat([near[window], far[others]])[None],
             torch.cat([holes[window], holes[others]])[None],
             torch.cat([belief[window], nothing_found[others]])[None],
+            far[[*window, *others]][None],
         )[0]
         for i, one in zip(window, output, strict=False):
             new = (one.permute(1, 2, 0) + 1) / 2 * 255

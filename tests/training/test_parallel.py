@@ -129,7 +129,7 @@ def share_of(case, iteration, rank, world):
     whole = random_batch(iteration, **shape)
     picked, weights = zip(*share(0, case.batch_clips, rank, world), strict=True)
     picked = list(picked)
-    parts = (whole.filled, whole.belief) if case.fill != "none" else ()
+    parts = (whole.filled, whole.belief, whole.alone) if case.fill != "none" else ()
     return Batch(
         whole.frames[picked],
         whole.masks[picked],

@@ -13,7 +13,7 @@ from data_pipeline.cli.command import UserError
 from training.config.strict import build
 from training.config.train_config import TrainConfig
 
-SCHEMA = 7
+SCHEMA = 8
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
@@ -84,6 +84,7 @@ _TRAINED_SINCE: dict[int, dict[str, Any]] = {
         "clip_reach": 10,
         "flows": None,
     },
+    8: {"loss": {"error": "l1"}},
 }
 _OPERATIONAL_SINCE: dict[int, dict[str, Any]] = {
     2: {"activation_checkpointing": False},
@@ -111,14 +112,20 @@ _RENAMED = {
 _COMPILE_IN_WORDS = 7
 # The digest changes with what is trained, not with every schema.
 _TRAINED_SCHEMA = max(_TRAINED_SINCE)
+_TRAINED_SCHEMA_BEFORE = 5
 
 
 def config_digest(config: TrainConfig) -> str:
     """sha256 over the trained fields: with equal data, equal digests train the same weights.
 
-    Taken of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest.
+    Taken of what JSON brings back, so that 4 and 4.0 clips of half-life have one digest. What
+    trains as in schema 5 keeps its digest of then; a generator with a fill has other layers since.
     """
-    return sha256_of_json({"schema": _TRAINED_SCHEMA, **trained_fields(from_json(to_json(config)))})
+    values = trained_fields(from_json(to_json(config)))
+    if values["generator"]["fill"] == "none" and values["loss"]["error"] == "l1":
+        del values["loss"]["error"]
+        return sha256_of_json({"schema": _TRAINED_SCHEMA_BEFORE, **values})
+    return sha256_of_json({"schema": _TRAINED_SCHEMA, **values})
 
 
 def trained_fields(config: Any) -> dict[str, Any]:

@@ -94,14 +94,17 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """Weights of the generator's losses (paper section 3.3)."""
+    """The generator's losses and their weights (paper section 3.3)."""
 
+    error: Literal["l1", "rmse"] = trained("l1")
+    """Error of the pixels: l1, the mean absolute error (the paper), or rmse, the root mean squared
+    error of each frame, which PSNR is made of."""
     hole: float = trained_number(1.0, 0, 1e6)
-    """Weight of the mean absolute error inside the holes."""
+    """Weight of the error inside the holes."""
     valid: float = trained_number(1.0, 0, 1e6)
-    """Weight of the mean absolute error outside the holes."""
+    """Weight of the error outside the holes."""
     adversarial: float = trained_number(0.01, 0, 1e6)
-    """Weight of the adversarial loss."""
+    """Weight of the adversarial loss; 0 = train without a discriminator."""
     normalisation: Literal["global", "local"] = trained("global")
     """Divide by counts of the whole batch, or (official) of each worker's share, then average."""
 

@@ -230,7 +230,8 @@ def _pace(
     adversary: Adversary, config: TrainConfig, data_set: DataSet, device: torch.device, world: int
 ) -> Pace:
     size = config.clip_frames, data_set.height, data_set.width
-    flops = training_flops(adversary.generator, adversary.discriminator, *size)
+    trained = adversary.discriminator if config.loss.adversarial else None
+    flops = training_flops(adversary.generator, trained, *size)
     peak = matmul_flops(device, torch.bfloat16) if device.type == "cuda" else 0.0
     return Pace(flops, world, peak)
 

@@ -26,6 +26,14 @@ if TYPE_CHECKING:  # the config's own imports are no business of what is trained
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's, as torch names them
 
+_LOSSES = (
+    names.LOSS_HOLE,
+    names.LOSS_VALID,
+    names.LOSS_GENERATOR_ADVERSARIAL,
+    names.LOSS_DISCRIMINATOR_REAL,
+    names.LOSS_DISCRIMINATOR_FAKE,
+)
+
 Losses = dict[str, tuple[float, Tensor]]
 """Name -> (weight in what is minimised, this micro-batch's share of the loss)."""
 
@@ -112,18 +120,18 @@ class Adversary:
 
         Returns:
             This rank's share of every loss, unweighted; summed over ranks they are the global
-            batch's.
+            batch's. Those of the discriminator are 0 where nothing is adversarial.
         """
         self.set_learning_rate(clips)
         micro_batches = batch.split(self._micro_batch_clips)
         counts = self._count(batch)
-        shares: dict[str, Tensor] = {}
+        shares = {name: batch.weights.new_zeros(()) for name in _LOSSES}
         # A single micro-batch keeps its graph for the generator's turn. Several would hold the
         # activations of all of them at once, so they are predicted again there instead.
         keep_graph = len(micro_batches) == 1
         with torch.set_grad_enabled(keep_graph):
             filled = [self._fill(part) for part in micro_batches]
-        for turn in TURNS:
+        for turn in TURNS if self._loss_config.adversarial else TURN_ALONE:
             self._freeze_all_but(turn.learner)
             self._adams[turn.learner].zero_grad()
             for one in turn.passes:
@@ -204,22 +212,42 @@ class Adversary:
     def _generated(self, filled: Filled, counts: Counts) -> Losses:
         batch = filled.batch
         scores = self._run(self.discriminator, filled.composite())
-        # Where a fill is sure, and outside of its holes, the prediction has no effect: no loss.
-        reconstruction = filled.predicted, batch.frames, batch.open, batch.weights, counts
         return {
-            names.LOSS_HOLE: (self._loss_config.hole, losses.hole_l1(*reconstruction)),
-            names.LOSS_VALID: (self._loss_config.valid, losses.valid_l1(*reconstruction)),
+            **self._reconstructed(filled, counts),
             names.LOSS_GENERATOR_ADVERSARIAL: (
                 self._loss_config.adversarial,
                 losses.adversarial(scores, batch.weights, counts),
             ),
         }
 
+    def _reconstructed(self, filled: Filled, counts: Counts) -> Losses:
+        hole, valid = self._errors(filled, counts)
+        return {
+            names.LOSS_HOLE: (self._loss_config.hole, hole),
+            names.LOSS_VALID: (self._loss_config.valid, valid),
+        }
+
+    def _errors(self, filled: Filled, counts: Counts) -> tuple[Tensor, Tensor]:
+        """The errors inside and outside of the holes."""
+        batch, predicted = filled.batch, filled.predicted
+        if self._loss_config.error == "rmse":
+            inside, outside = (
+                losses.rmse(predicted, batch.frames, where, batch.weights, counts)
+                for where in (batch.masks, 1 - batch.masks)
+            )
+            return inside, outside
+        # Where a fill is sure, and outside of its holes, the prediction has no effect: no loss.
+        inside, outside = (
+            error(predicted, batch.frames, batch.open, batch.weights, counts)
+            for error in (losses.hole_l1, losses.valid_l1)
+        )
+        return inside, outside
+
     def _backward(self, parts: Losses, shares: dict[str, Tensor]) -> None:
         total = torch.stack([weight * loss for weight, loss in parts.values()]).sum()
         torch.autograd.backward(total)
         for name, (_, loss) in parts.items():
-            shares[name] = shares.get(name, torch.zeros_like(loss)) + loss.detach()
+            shares[name] = shares[name] + loss.detach()
 
     def _freeze_all_but(self, learner: str) -> None:
         """Only the learner's parameters take gradients; with no learner, both do."""
@@ -243,6 +271,9 @@ TURNS = (
     Turn("generator", (Pass(Adversary._generated, power_iteration=True),)),
 )
 """The official order; the official spectral norm moves before each of the three passes."""
+
+TURN_ALONE = (Turn("generator", (Pass(Adversary._reconstructed, power_iteration=False),)),)
+"""Without an adversarial loss the discriminator is neither asked nor trained."""
 
 
 def _adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> Adam:

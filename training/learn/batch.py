@@ -27,6 +27,8 @@ class Pixels:
     """uint8 [T,H,W,3] with the holes filled; None without a fill."""
     belief: NDArray[np.float32] | None = None
     """float32 [T,H,W,2] nearness and agreement in 0..1; None without a fill."""
+    alone: NDArray[np.uint8] | None = None
+    """uint8 [T,H,W,3], each frame filled from itself; None without a fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,15 @@ class Batch:
     """[B, T, 3, H, W] in [-1, 1], holes filled; None for a generator without a fill."""
     belief: Tensor | None = None
     """[B, T, 2, H, W] in 0..1: nearness and agreement; None without a fill."""
+    alone: Tensor | None = None
+    """[B, T, 3, H, W] in [-1, 1], each frame filled from itself; None without a fill."""
 
     @property
     def given(self) -> tuple[Tensor, ...]:
         """Arguments of the generator."""
-        if self.filled is None or self.belief is None:
+        if self.filled is None or self.belief is None or self.alone is None:
             return self.frames * (1 - self.masks), self.masks
-        return self.filled, self.masks, self.belief
+        return self.filled, self.masks, self.belief, self.alone
 
     @property
     def open(self) -> Tensor:
@@ -72,6 +76,7 @@ class Batch:
             changed(self.weights),
             None if self.filled is None else changed(self.filled),
             None if self.belief is None else changed(self.belief),
+            None if self.alone is None else changed(self.alone),
         )
 
 
@@ -79,6 +84,7 @@ def batch_of(clips: Sequence[Pixels], weights: Sequence[float]) -> Batch:
     """Clips of equal shapes as one batch."""
     truth = [to_tensors(one.frames, one.masks) for one in clips]
     filled = [in_range(one.filled) for one in clips if one.filled is not None]
+    alone = [in_range(one.alone) for one in clips if one.alone is not None]
     belief = [
         torch.from_numpy(one.belief).permute(0, 3, 1, 2) for one in clips if one.belief is not None
     ]
@@ -88,6 +94,7 @@ def batch_of(clips: Sequence[Pixels], weights: Sequence[float]) -> Batch:
         torch.tensor(weights),
         torch.stack(filled) if filled else None,
         torch.stack(belief) if belief else None,
+        torch.stack(alone) if alone else None,
     )
 
 

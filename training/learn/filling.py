@@ -99,4 +99,5 @@ def _pixels(frames: Frames, masks: Frames, filled: Sequence[Filled]) -> Pixels:
         masks,
         np.stack([one.frame for one in filled]),
         np.stack([one.belief for one in filled]),
+        np.stack([one.alone for one in filled]),
     )

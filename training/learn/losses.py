@@ -1,5 +1,7 @@
 """The losses of paper section 3.3: sums over a micro-batch, divided by counts of the global batch.
 
+`rmse` is ours: what PSNR is made of, instead of the mean absolute error of the hole.
+
 B clips of the micro-batch, T frames, H x W frame. Every function returns a share: adding the shares
 of all micro-batches of all ranks gives the loss of the global batch, however its clips fell. A clip
 of weight 0 is padding and adds nothing.
@@ -10,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+GREY_LEVEL = 1 / 127.5
+"""One of 256, in the range [-1, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,24 @@ def valid_l1(
 ) -> Tensor:
     """Mean absolute error outside the holes; arguments as for `hole_l1`."""
     return _masked_l1(predicted, frames, 1 - masks, weights) / (n.valid.clamp(min=1) * 3)
+
+
+def rmse(predicted: Tensor, frames: Tensor, masks: Tensor, weights: Tensor, n: Counts) -> Tensor:
+    """Root mean squared error of each frame's masked pixels, averaged over frames and clips.
+
+    Less a grey level, below which nobody sees a difference: a frame without an error adds nothing.
+
+    Args:
+        predicted: [B, T, 3, H, W].
+        frames: [B, T, 3, H, W], the truth.
+        masks: [B, T, 1, H, W], 1 where it counts.
+        weights: [B].
+        n: counts of the global batch.
+    """
+    squares = ((predicted - frames).square() * masks).sum(dim=(2, 3, 4))
+    mean = squares / (3 * masks.sum(dim=(2, 3, 4))).clamp(min=1)
+    per_clip = ((mean + GREY_LEVEL**2).sqrt() - GREY_LEVEL).mean(dim=1)
+    return (per_clip * weights).sum() / n.clips.clamp(min=1)
 
 
 def hinge_real(scores: Tensor, weights: Tensor, n: Counts) -> Tensor:

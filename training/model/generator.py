@@ -4,9 +4,11 @@ B clips, T frames, C channels at the feature map, H x W frame, h x w = H/4 x W/4
 Frames are in [-1, 1] with 0 (mid grey) in the hole; masks are 1 in the hole.
 
 With a fill the holes come filled, and the generator corrects what is not sure. It is given frames
-without holes, the mask, and the belief in each pixel: how near in time it was found (1 / (1 +
-frames), 0 = not at all), and how well the optical flow of the way there agrees with itself
-(exp(-pixels)). Its last layer begins at zero, so that training starts from what the fill gives.
+without holes, the mask, the belief in each pixel: how near in time it was found (1 / (1 + frames),
+0 = not at all), and how well the optical flow of the way there agrees with itself (exp(-pixels));
+and the frames filled each from itself alone. It decides for each pixel how much of the latter to
+take instead, and what to add. Its last layer begins at zero, so that training starts from what the
+fill gives.
 """
 
 import math
@@ -60,8 +62,9 @@ class Generator(nn.Module):
             raise ValueError(f"the fill is {fill!r}; there are {', '.join(FILLS)}")
         self.channels = channels
         self.fill = fill
-        # Colour; with a fill also the mask, nearness and agreement.
-        self.channels_in = 3 if fill == "none" else 6
+        # Colour; with a fill also the mask, nearness, agreement, and the colours of the frame that
+        # was filled alone, of which the fourth channel out is the share.
+        self.channels_in, self.channels_out = (3, 3) if fill == "none" else (9, 4)
         self.grids = tuple(grids)
         self.patch_sizes = tuple((width, height) for width, height in patch_sizes)
         self.encoder = nn.Sequential(
@@ -85,40 +88,55 @@ class Generator(nn.Module):
             nn.LeakyReLU(0.2, inplace=True),
             UpsampledConv2d(channels // 4, channels // 4),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(channels // 4, 3, kernel_size=3, padding=1),
+            nn.Conv2d(channels // 4, self.channels_out, kernel_size=3, padding=1),
         )
 
-    def forward(self, frames: Tensor, masks: Tensor, belief: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        belief: Tensor | None = None,
+        alone: Tensor | None = None,
+    ) -> Tensor:
         """Predict every frame of every clip.
 
         Args:
             frames: [B, T, 3, H, W] in [-1, 1], 0 in the hole; with a fill, filled there.
             masks: [B, T, 1, H, W], 1 in the hole.
             belief: [B, T, 2, H, W] in 0..1, with a fill only.
+            alone: [B, T, 3, H, W] in [-1, 1], each frame filled from itself, with a fill only.
 
         Returns:
             [B, T, 3, H, W] in [-1, 1]; also outside the hole. With a fill: `frames`, corrected
             where the hole is not sure, and a little beyond the range at times.
 
         Raises:
-            ValueError: shapes do not fit each other or the patches; a mask is not 0 or 1; a belief
-                is missing, or is none of this generator's.
+            ValueError: shapes do not fit each other or the patches; a mask is not 0 or 1; belief or
+                frames filled alone are missing, or are none of this generator's.
         """
         check_clips(frames, masks)
-        if (belief is None) != (self.fill == "none"):
+        with_fill = belief is not None and alone is not None
+        if with_fill == (self.fill == "none") or (belief is None) != (alone is None):
+            wanted = "a belief [B, T, 2, H, W] and the frames filled alone [B, T, 3, H, W]"
             raise ValueError(
                 f"this generator has fill {self.fill!r}: give "
-                f"{'no belief' if belief is not None else 'a belief [B, T, 2, H, W]'}"
+                f"{wanted if self.fill != 'none' else 'no belief and no frames filled alone'}"
             )
         clips = frames.shape[0]
-        given = frames if belief is None else torch.cat([frames, masks, belief], dim=2)
+        if belief is None or alone is None:
+            given = frames
+        else:
+            given = given_with_fill(frames, masks, belief, alone)
         features = self.encode(given.flatten(0, 1))
         features = self.transform(features, masks.flatten(0, 1), clips)
-        decoded = self.decode(features).reshape(frames.shape)
-        return decoded if belief is None else frames + decoded * unsure(masks, belief)
+        decoded = self.decode(features)
+        decoded = decoded.reshape(*frames.shape[:2], *decoded.shape[1:])
+        if belief is None or alone is None:
+            return decoded
+        return corrected(frames, alone, decoded, unsure(masks, belief))
 
     def encode(self, frames: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, C, h, w], each frame on its own; with a fill [N, 6, H, W].
+        """[N, 3, H, W] -> [N, C, h, w], each frame on its own; with a fill [N, 9, H, W].
 
         Raises:
             ValueError: the patches do not divide the frame.
@@ -155,7 +173,7 @@ class Generator(nn.Module):
     def decode(self, features: Tensor) -> Tensor:
         """[N, C, h, w] -> [N, 3, H, W] in [-1, 1], each frame on its own.
 
-        Its colours, or with a fill what is to be added to them.
+        Its colours; with a fill [N, 4, H, W], what `corrected` wants.
         """
         if torch.is_grad_enabled():
             return torch.tanh(self.decoder(features))
@@ -247,6 +265,37 @@ class UpsampledConv2d(nn.Module):
         doubled = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         y: Tensor = self.conv(doubled)
         return y
+
+
+def given_with_fill(filled: Tensor, masks: Tensor, belief: Tensor, alone: Tensor) -> Tensor:
+    """Input of a generator with a fill.
+
+    Args:
+        filled: [..., 3, H, W] in [-1, 1].
+        masks: [..., 1, H, W], 1 in the hole.
+        belief: [..., 2, H, W].
+        alone: [..., 3, H, W] in [-1, 1].
+
+    Returns:
+        [..., 9, H, W].
+    """
+    return torch.cat([filled, masks, belief, alone - filled], dim=-3)
+
+
+def corrected(filled: Tensor, alone: Tensor, decoded: Tensor, changed: Tensor) -> Tensor:
+    """What a generator with a fill makes of it.
+
+    Args:
+        filled: [..., 3, H, W] in [-1, 1].
+        alone: [..., 3, H, W] in [-1, 1].
+        decoded: [..., 4, H, W]: colours to add, and the share of `alone`.
+        changed: [..., 1, H, W], 1 where it counts.
+
+    Returns:
+        [..., 3, H, W], a little beyond [-1, 1] at times.
+    """
+    colours, share = decoded[..., :3, :, :], decoded[..., 3:, :, :]
+    return filled + changed * (share * (alone - filled) + colours)
 
 
 def unsure(masks: Tensor, belief: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .area import Area, area_around, hole_of, taken, union, whole_area
-from .generator import Generator, size_units, unsure
+from .generator import Generator, corrected, given_with_fill, size_units, unsure
 from .given import Fill, Filled, Frame, Mask, checked, shrunk, unfilled, with_fill
 from .memory import free_bytes, window_bytes
 
@@ -269,20 +269,25 @@ class _Lookahead:
         return features
 
     def _inputs(self, index: int, area: Area, reference: bool) -> Tensor:
-        """Input of the generator for a frame: [3 or 6, height, width]."""
+        """Input of the generator for a frame: [3 or 9, height, width]."""
         mask = self._mask(index, area)
         if self._generator.fill == "none":
             return self._levels(self._frames[index][0], area) * (1 - mask)
         filled = self._filled[index]
+        alone = self._levels(filled.alone, area)
         if reference:
             nothing_found = (1 - mask).expand(2, -1, -1)
-            return torch.cat([self._levels(filled.alone, area), mask, nothing_found])
-        return torch.cat([self._levels(filled.frame, area), mask, self._belief(index, area)])
+            return given_with_fill(alone, mask, nothing_found, alone)
+        belief = self._belief(index, area)
+        return given_with_fill(self._levels(filled.frame, area), mask, belief, alone)
 
-    def _corrected(self, index: int, area: Area, correction: Tensor) -> Tensor:
-        """The fill with the generator's correction, where it was not sure: [3, height, width]."""
+    def _corrected(self, index: int, area: Area, decoded: Tensor) -> Tensor:
+        """The fill with what the generator changes, where it was not sure: [3, height, width]."""
         changed = unsure(self._mask(index, area), self._belief(index, area))
-        return self._levels(self._filled[index].frame, area) + correction * changed
+        filled = self._filled[index]
+        return corrected(
+            self._levels(filled.frame, area), self._levels(filled.alone, area), decoded, changed
+        )
 
     def _belief(self, index: int, area: Area) -> Tensor:
         belief = taken(self._filled[index].belief, area)

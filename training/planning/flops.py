@@ -28,7 +28,7 @@ def generator_flops(generator: Generator, frames: int, height: int, width: int) 
         (c, c // 2, half),
         (c // 2, c // 4, half),
         (c // 4, c // 4, pixels),
-        (c // 4, 3, pixels),
+        (c // 4, generator.channels_out, pixels),
     )
     outside = sum(9 * inputs * outputs * area for inputs, outputs, area in convolutions)
     blocks = len(generator.transformer) * block_flops(generator, frames, height, width)
@@ -56,12 +56,14 @@ def discriminator_flops(
 
 def training_flops(
     generator: Generator,
-    discriminator: Discriminator,
+    discriminator: Discriminator | None,
     frames: int,
     height: int,
     width: int,
 ) -> int:
     """One whole iteration of both networks, for one clip; what is computed again is not work.
+
+    Without an adversarial loss there is no discriminator.
 
     A backward pass costs as much as the forward pass for the gradients of the inputs, and again for
     those of the weights. The first layer of a network that learns has no use for the former; a
@@ -69,10 +71,12 @@ def training_flops(
     """
     inputs, outputs = generator.channels_in, generator.channels // 4
     first_of_generator = 2 * 9 * inputs * outputs * frames * (height * width // 4)
+    filling = 3 * generator_flops(generator, frames, height, width) - first_of_generator
+    if discriminator is None:
+        return filling
     layers = list(discriminator_flops(discriminator, frames, height, width))
     learning = 2 * (3 * sum(layers) - layers[0])  # real and fake
     frozen = 2 * sum(layers)
-    filling = 3 * generator_flops(generator, frames, height, width) - first_of_generator
     return filling + learning + frozen
 
 

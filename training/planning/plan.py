@@ -118,9 +118,10 @@ def plan(config: TrainConfig, machines: Machines) -> Plan:
     clips = -(-config.batch_clips // world)
     micro_batches = -(-clips // config.micro_batch_clips)
     size = config.clip_frames, height, width
-    per_clip = training_flops(generator, discriminator, *size)
+    trained = discriminator if config.loss.adversarial else None
+    per_clip = training_flops(generator, trained, *size)
     again = _computed_again(generator, config, micro_batches, size)
-    exchanges = tuple(collectives(generator, discriminator, world, shards, micro_batches))
+    exchanges = tuple(collectives(generator, trained, world, shards, micro_batches))
     reached = machines.peak(config.precision) * machines.reached(config.precision)
     return Plan(
         choices=choices,
@@ -148,7 +149,11 @@ def plan(config: TrainConfig, machines: Machines) -> Plan:
 
 
 def collectives(
-    generator: Generator, discriminator: Discriminator, world: int, shards: int, micro_batches: int
+    generator: Generator,
+    discriminator: Discriminator | None,
+    world: int,
+    shards: int,
+    micro_batches: int,
 ) -> Iterator[Collective]:
     """Exchanges between ranks in one iteration, as `Adversary` and `parallel.shard` make them.
 
@@ -157,11 +162,12 @@ def collectives(
     once a turn.
     """
     copies = world // shards
-    spectral = discriminator.spectral_layers()
     parts: dict[str, list[list[nn.Parameter]]] = {
-        "generator": _groups(generator, generator.transformer),
-        "discriminator": _groups(discriminator, spectral),
+        "generator": _groups(generator, generator.transformer)
     }
+    spectral = discriminator.spectral_layers() if discriminator else []
+    if discriminator:
+        parts["discriminator"] = _groups(discriminator, spectral)
     passes = {
         "generator": 2 if micro_batches == 1 else 3 * micro_batches,
         "discriminator": 3 * 2 * micro_batches,
@@ -175,6 +181,7 @@ def collectives(
                 passes[name] * whole, shards, 1,
             )  # fmt: skip
             yield Collective("reduce-scatter", f"gradients of the {name}", times, whole, shards, 1)
+    if shards > 1 and discriminator:
         norms = _POWER_ITERATIONS * shards * _part([[one.weight for one in spectral]], shards)
         times = _POWER_ITERATIONS * len(spectral)
         yield Collective("all-gather", "weights for power iterations", times, norms, shards, 1)
