@@ -54,6 +54,8 @@ class ShardConfig:
     objects: int = bounded(1, 0, 1000)
     """Object masks of each video, number: in the shape of an annotated object of another video of
     its split. A video gets none where no other video of its split has annotations."""
+    overlays: int = bounded(0, 0, 1000)
+    """Overlay masks of each video, number: subtitles, or a logo that stands or drifts."""
     seed: int = bounded(0, 0, 2**63 - 1)
     """Seed of the masks, of the order of videos, of the test share and of the cameras of photos."""
     shard_megabytes: int = bounded(256, 1, 2**20)
@@ -85,9 +87,11 @@ class ShardConfig:
         if not self.input:
             raise UserError("--input names no video: give at least one file or folder")
         refuse_out_of_bounds(self)
-        if not self.static + self.moving:
+        if not self.static + self.moving + self.overlays:
             # Whether there is an object is known only when the annotations are read.
-            raise UserError("no static and no moving masks: give --static or --moving 1 or more")
+            raise UserError(
+                "no static, moving or overlay masks: give --static, --moving or --overlays"
+            )
         if self.max_frames < self.min_frames:
             raise UserError(
                 f"--max-frames {self.max_frames} is less than --min-frames {self.min_frames}: no "
@@ -186,7 +190,7 @@ Command: Any = (
 GROUPS = {
     "split": ("test_share", "split_lists"),
     "frame": ("width", "height", "fit"),
-    "mask": ("static", "moving", "objects", "seed"),
+    "mask": ("static", "moving", "objects", "overlays", "seed"),
     "limit": ("min_frames", "max_frames", "max_pixels", "max_frame_megabytes", "max_rejected"),
     "output": ("shard_megabytes", "parents", "json"),
 }

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from mlops.starter import STARTER
 from mlops.tracking import names
 
 
@@ -29,6 +30,15 @@ def _tracking_uri() -> str:
 def _require(value: str, flag: str, variable: str) -> None:
     if not value:
         raise ValueError(f"{flag} is missing: give it, or set {variable}")
+
+
+def _require_registry(config: "InpaintConfig | InpaintBatchConfig") -> None:
+    if config.model not in ("", STARTER):
+        _require(config.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+
+
+def _chosen(config: "InpaintConfig | InpaintBatchConfig") -> str:
+    return config.model or (CHAMPION_URI if config.tracking_uri else STARTER)
 
 
 CANDIDATE_URI = f"models:/{names.MODEL}@{names.CANDIDATE}"
@@ -262,8 +272,9 @@ class InpaintConfig:
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The video to write (.mp4, .mov, .mkv, .webm), replaced when it is there; or a name without an
     ending: a new folder of PNGs."""
-    model: str = CHAMPION_URI
-    """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER."""
+    model: str = ""
+    """Version to use: models:/NAME@ALIAS, models:/NAME/NUMBER, or starter, the small model that
+    comes with the program. Default: models:/sttn@champion; starter where no MLflow is named."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
     filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
@@ -281,7 +292,12 @@ class InpaintConfig:
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
-        _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+        _require_registry(self)
+
+    @property
+    def version(self) -> str:
+        """`model`, or its default."""
+        return _chosen(self)
 
     @property
     def pictures(self) -> bool:
@@ -304,9 +320,10 @@ class InpaintBatchConfig:
     """Holes of the videos: a picture, a video or boxes x,y,width,height, one for all; or a folder
     or s3:// prefix that has for each video a file or a folder of pictures of its name, whatever
     the ending. A table's `mask` goes first."""
-    model: str = CHAMPION_URI
-    """Version to use: models:/NAME@ALIAS or models:/NAME/NUMBER. An alias is looked up once, at the
-    start."""
+    model: str = ""
+    """Version to use: models:/NAME@ALIAS, models:/NAME/NUMBER, or starter, the small model that
+    comes with the program. An alias is looked up once, at the start. Default:
+    models:/sttn@champion; starter where no MLflow is named."""
     tracking_uri: str = field(default_factory=_tracking_uri)
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
     workers: int = bounded(2, 1, 10**5)
@@ -319,8 +336,13 @@ class InpaintBatchConfig:
     """End with one line of JSON."""
 
     def __post_init__(self) -> None:
-        _require(self.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
+        _require_registry(self)
         refuse_out_of_bounds(self)
+
+    @property
+    def version(self) -> str:
+        """`model`, or its default."""
+        return _chosen(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,9 @@ import sys
 from collections.abc import Sequence
 
 from data_pipeline.cli.command import parse, print_json, say
-from data_pipeline.tracking import store_uri
 from mlops.config import INPAINT_GROUPS, RENAMED, InpaintConfig
+from mlops.inpainting.chosen import registry_of
 from mlops.tracking.command import run_command
-from mlops.tracking.model_uri import parse_model_uri
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +35,7 @@ def _body(argv: Sequence[str]) -> int:
         renamed=RENAMED,
         groups=INPAINT_GROUPS,
     )
-    uri = store_uri.absolute(config.tracking_uri)
-    parse_model_uri(config.model)
+    uri = registry_of(config)
 
     from mlops.inpainting.inpaint import inpaint
 

@@ -17,10 +17,9 @@ import sys
 from collections.abc import Sequence
 
 from data_pipeline.cli.command import parse, print_json, say
-from data_pipeline.tracking import store_uri
 from mlops.config import INPAINT_BATCH_GROUPS, InpaintBatchConfig
+from mlops.inpainting.chosen import registry_of
 from mlops.tracking.command import run_command
-from mlops.tracking.model_uri import parse_model_uri
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +35,7 @@ def _body(argv: Sequence[str]) -> int:
         description=str(__doc__),
         groups=INPAINT_BATCH_GROUPS,
     )
-    uri = store_uri.absolute(config.tracking_uri)
-    parse_model_uri(config.model)
+    uri = registry_of(config)
 
     from mlops.inpainting.batch import inpaint_batch
 

@@ -1,6 +1,8 @@
-"""Register a file of official weights as a version.
+"""Register a file of official weights, or the starter model, as a version.
 
 $ python training/import_weights.py sttn.pth --name sttn
+
+$ python training/import_weights.py starter
 """
 
 import os
@@ -8,22 +10,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from data_pipeline.cli.command import UserError, parse, print_json, say
 from data_pipeline.tracking.store_uri import absolute as absolute_uri
+from mlops.starter import STARTER
 from mlops.tracking import names
 from mlops.tracking.command import run_command
+
+if TYPE_CHECKING:
+    from mlops.tracking.registry import Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
-    """Register weights of the official code (researchmm/STTN) as a version and its candidate."""
+    """Register official weights (researchmm/STTN), or the starter model, as a version."""
 
     file: Annotated[Path, tyro.conf.Positional]
-    """File of the official code (.pth) with the generator; a discriminator in it is checked."""
+    """File of the official code (.pth) with the generator; a discriminator in it is checked. Or
+    starter: the small model that comes with the program."""
     name: str = names.MODEL
     """Name of the registered model."""
     origin: str = ""
@@ -46,16 +53,7 @@ class ImportConfig:
 def _body(argv: Sequence[str]) -> int:
     config = parse(ImportConfig, argv, prog="training/import_weights.py", description=str(__doc__))
     tracking_uri = absolute_uri(config.tracking_uri)
-    from training.registration.from_official import import_weights
-
-    version, there = import_weights(
-        config.file,
-        model=config.name,
-        origin=config.origin or config.file.name,
-        licence=config.licence,
-        masked_attention=config.masked_attention,
-        tracking_uri=tracking_uri,
-    )
+    version, there = _registered(config, tracking_uri)
     word = "was registered before as" if there else "is registered as"
     say(f"{config.file} {word} {version.uri}; origin: {version.tags[names.ORIGIN]}")
     if config.json:
@@ -63,12 +61,29 @@ def _body(argv: Sequence[str]) -> int:
             {
                 "model": version.uri,
                 "origin": version.tags[names.ORIGIN],
-                "origin_sha256": version.tags[names.ORIGIN_SHA256],
+                "origin_sha256": version.tags.get(names.ORIGIN_SHA256, ""),
                 "weights_sha256": version.tags[names.WEIGHTS_SHA256],
                 "already_there": there,
             }
         )
     return 0
+
+
+def _registered(config: ImportConfig, tracking_uri: str) -> tuple["Version", bool]:
+    if str(config.file) == STARTER:
+        from training.registration.from_starter import import_starter
+
+        return import_starter(model=config.name, tracking_uri=tracking_uri)
+    from training.registration.from_official import import_weights
+
+    return import_weights(
+        config.file,
+        model=config.name,
+        origin=config.origin or config.file.name,
+        licence=config.licence,
+        masked_attention=config.masked_attention,
+        tracking_uri=tracking_uri,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

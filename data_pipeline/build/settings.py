@@ -12,8 +12,8 @@ from data_pipeline.build.tasks import PackedTask, Task
 from data_pipeline.cli.canonical import sha256_of_json
 from data_pipeline.config import ShardConfig
 from data_pipeline.format import sample
-from data_pipeline.masks import free_form
-from data_pipeline.masks.objects import Ring
+from data_pipeline.format.ring import Ring
+from data_pipeline.masks import free_form, overlays
 from data_pipeline.sources import photos
 from data_pipeline.sources.record import AnnotatedVideo, Limits, SourceVideo
 
@@ -37,6 +37,12 @@ def settings_of(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str,
             "objects": config.objects,
             "frames_per_chunk": sample.FRAMES_PER_CHUNK,
             "zstd_level": sample.ZSTD_LEVEL,
+            # Without one the digest of a data set is what it was before there were any.
+            **(
+                {"overlays": config.overlays, "overlay_generator": overlays.GENERATOR}
+                if config.overlays
+                else {}
+            ),
         },
         "jpeg": {"quality": sample.JPEG_QUALITY, "subsampling": sample.JPEG_SUBSAMPLING},
     }
@@ -61,7 +67,7 @@ def packed_tasks(config: ShardConfig, videos: Sequence[SourceVideo]) -> tuple[Pa
         width=config.width,
         height=config.height,
     )
-    kinds = free_form.variant_kinds(config.static, config.moving, config.objects)
+    kinds = free_form.variant_kinds(config.static, config.moving, config.objects, config.overlays)
     donors = _donors(config, videos)
     return tuple(
         Task(

@@ -34,6 +34,7 @@ from data_pipeline.format.catalogue import (
 from data_pipeline.format.manifest import File
 from data_pipeline.masks import free_form
 from data_pipeline.masks.objects import NoObject, object_mask_frames
+from data_pipeline.masks.overlays import OVERLAY, overlay_frames
 from data_pipeline.sources.annotations import annotations
 from data_pipeline.sources.read import jpegs
 from data_pipeline.sources.record import AnnotatedVideo, BadVideoError, SourceStats, SourceVideo
@@ -215,7 +216,10 @@ def _masks(
     donors = deque(task.donors.get(video.id, ()))
     for index, kind in enumerate(task.kinds):
         seed = free_form.variant_seed(task.seed, video.id, index)
-        if kind != free_form.OBJECT:
+        if kind == OVERLAY:
+            variants.append(sample.Variant(kind, seed))
+            sequences.append(overlay_frames(seed, frames, task.height, task.width))
+        elif kind != free_form.OBJECT:
             variants.append(sample.Variant(kind, seed))
             sequences.append(free_form.mask_frames(kind, seed, frames, task.height, task.width))
         elif found := _object(donors, seed, frames, task, unused):

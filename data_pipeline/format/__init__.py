@@ -5,5 +5,6 @@
 - `catalogue.py`: the parquet tables: a row per video, a row per frame
 - `croissant.py`: the data set described for other tools (Croissant)
 - `draws.py`: counter-based random numbers: functions of names and positions only
+- `ring.py`: other videos for each video, chosen by hashes
 - `provenance.py`: the commit of the code
 """

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.format import draws
+from data_pipeline.masks.overlays import OVERLAY
 
 STATIC = "stationary"  # as it is stored in data sets
 MOVING = "moving"
 OBJECT = "object"  # made by `objects.py`
-KINDS = (STATIC, MOVING, OBJECT)
+KINDS = (STATIC, MOVING, OBJECT, OVERLAY)
 GENERATOR = "free-form-2"  # part of a data set's settings: another generator, another name
 
 # The official generator knows one frame size; speeds are in its pixels.
@@ -48,9 +49,9 @@ def variant_seed(seed: int, video: str, variant: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 11
 
 
-def variant_kinds(static: int, moving: int, objects: int = 0) -> tuple[str, ...]:
+def variant_kinds(static: int, moving: int, objects: int = 0, overlays: int = 0) -> tuple[str, ...]:
     """List the kinds of a video's variants, in turn, so that the first few hold every kind."""
-    counts = (static, moving, objects)
+    counts = (static, moving, objects, overlays)
     turns = range(max(counts))
     return tuple(k for turn in turns for k, n in zip(KINDS, counts, strict=True) if turn < n)
 

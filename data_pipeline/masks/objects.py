@@ -1,14 +1,11 @@
 """Hole masks from the annotated objects of another video: a pure function of a seed.
 
 The hole has the shape and the motion of a real object, and the truth behind it is known, because
-the object is not in the video that is masked. Which other videos to take it from is a ring: all
-annotated videos stand on it by their hashes, and each video takes those that follow its own place.
-So a video more or less in the split changes the choice of a few others only.
+the object is not in the video that is masked.
 
 Legend: T masks, H rows, W columns, K annotated frames that show the object. 1 = hole, 0 = known.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,33 +22,6 @@ _LABELS = 255  # 255 itself says "ignore", 0 is the background
 
 class NoObject(ValueError):  # noqa: N818 (the next donor is tried)
     """A donor has no object of a usable size."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ring:
-    """The annotated videos of one split, ordered for the choice of donors."""
-
-    places: NDArray[np.uint64]
-    """Hash of each video, ascending."""
-    videos: tuple[str, ...]
-    """Ids in the same order."""
-
-    @classmethod
-    def of(cls, annotated: Iterable[str], seed: int) -> "Ring":
-        """Place each annotated video by `seed` and its id, whatever their order."""
-        # Sorted by id first: two videos on one place keep that order.
-        ids = sorted(set(annotated))
-        places = np.array([_place(seed, video) for video in ids], dtype=np.uint64)
-        order = np.argsort(places, kind="stable")
-        return cls(places=places[order], videos=tuple(ids[i] for i in order))
-
-    def donors(self, video: str, seed: int, count: int = 3) -> tuple[str, ...]:
-        """Choose up to `count` other videos, best first: those that follow hash(video, seed)."""
-        start = int(np.searchsorted(self.places, np.uint64(_place(seed, f"for:{video}"))))
-        # One more than requested: the video itself may be among them.
-        steps = range(min(count + 1, len(self.videos)))
-        near = (self.videos[(start + step) % len(self.videos)] for step in steps)
-        return tuple(other for other in near if other != video)[:count]
 
 
 def object_mask_frames(
@@ -193,8 +163,3 @@ def _moved(mask: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
         max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
     ]
     return moved
-
-
-def _place(seed: int, name: str) -> int:
-    digest = hashlib.sha256(f"donor:{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 
 from data_pipeline.cli.command import UserError, first_few
 from data_pipeline.format import draws, sample
-from data_pipeline.masks.objects import Ring
+from data_pipeline.format.ring import Ring
 from data_pipeline.sources import pictures
 from data_pipeline.sources.fit import Fit
 from data_pipeline.sources.ids import video_id

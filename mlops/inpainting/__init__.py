@@ -1,6 +1,7 @@
 """Inpainting of whole videos, and burning things into them whose truth is then known.
 
 - `inpaint.py`: footage, masks, version, result
+- `chosen.py`: the registry that a command uses, if any
 - `pipeline.py`: decoding, the model and encoding, overlapping
 - `filling.py`: frame by frame through a model, as a library
 - `batch.py`: many videos: one Ray Data job, what is refused, the manifest last

@@ -128,7 +128,7 @@ def inpaint_batch(config: InpaintBatchConfig, uri: str) -> Batch:
     found = batch_inputs.find(config.inputs, config.masks)
     _check_outputs(config, out, found)
     say(found.in_words(config.inputs))
-    version = registry.resolve(uri, config.model)
+    version = registry.resolve(uri, config.version)
     settings = _settings(config, version)
     task = BatchTask(
         tracking_uri=uri,

@@ -93,7 +93,7 @@ def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
         UserError: footage, masks, output, version and options do not fit each other.
     """
     with prepared(config) as ready:
-        version = registry.resolve(uri, config.model)
+        version = registry.resolve(uri, config.version)
         model = load(uri, version)
         check_model(model, config.filling, flows=bool(config.flows))
         return fill(ready, version, model)

@@ -25,6 +25,7 @@ from data_pipeline.cli.command import Refused
 from data_pipeline.cli.scratch import lasting_folder, scratch_folder
 from data_pipeline.tracking.store_errors import Gone
 from mlops.fills.flow import FlowSource
+from mlops.starter import STARTER
 from mlops.tracking.connection import client, sqlite_file
 from mlops.tracking.registry import Version
 
@@ -147,6 +148,8 @@ def load(tracking_uri: str, version: Version) -> LoadedModel:
     Raises:
         Gone: its files are not there any more.
     """
+    if version.uri == STARTER:
+        return LoadedModel(version, mlflow.pyfunc.load_model(version.source, True))
     client(tracking_uri)
     # From a server MLflow downloads the files, and would leave them in the temporary folder.
     copies = None if sqlite_file(tracking_uri) else str(lasting_folder("model"))

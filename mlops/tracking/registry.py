@@ -16,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_pipeline.cli.command import UserError, nearest
+from mlops import starter
 from mlops.tracking import names
 from mlops.tracking.connection import absolute_uri, client, local_store_ready, store_exists
 from mlops.tracking.model_uri import parse_model_uri
@@ -37,16 +38,18 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """`models:/NAME/VERSION`, which always means this version."""
-        return f"models:/{self.name}/{self.version}"
+        """`models:/NAME/VERSION`, which always means this version; or `starter`."""
+        return f"models:/{self.name}/{self.version}" if self.version else self.name
 
 
 def resolve(tracking_uri: str, model_uri: str) -> Version:
-    """The version that `models:/NAME@ALIAS` or `models:/NAME/N` means now.
+    """The version that `models:/NAME@ALIAS` or `models:/NAME/N` means now; or `starter`, always.
 
     Raises:
         UserError: not such a URI, or not in the registry; says what is.
     """
+    if model_uri == starter.STARTER:
+        return Version(starter.STARTER, "", "", str(starter.FOLDER), starter.tags())
     name, alias, number = parse_model_uri(model_uri)
     if not store_exists(tracking_uri):
         raise UserError(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipeline.masks.objects import NoObject, Ring, object_mask_frames
+from data_pipeline.format.ring import Ring
+from data_pipeline.masks.objects import NoObject, object_mask_frames
 from tests.layouts import shared_data
 
 VIDEOS = [f"video-{i}" for i in range(200)]

@@ -49,6 +49,8 @@ def small_adversary(
     autocast=None,
     spread=lambda _generator, _discriminator: None,
     fill="none",
+    error="l1",
+    adversarial=0.01,
 ):
     """`spread` may shard the networks before the optimisers see them."""
     generator = small_generator(fill=fill, trained=fill != "none").to(dtype)
@@ -59,7 +61,11 @@ def small_adversary(
         batch_clips=batch_clips,
         micro_batch_clips=micro_batch_clips,
         workers=1,
-        loss=LossConfig(normalisation="local" if local_counts else "global"),
+        loss=LossConfig(
+            normalisation="local" if local_counts else "global",
+            error=error,
+            adversarial=adversarial,
+        ),
         optimiser=OptimiserConfig(
             generator_learning_rate=learning_rates[0],
             discriminator_learning_rate=learning_rates[1],

@@ -64,12 +64,20 @@ def same(one, other):
 
 
 @pytest.mark.parametrize(
-    ("micro_batch_clips", "fill"), [(2, "none"), (1, "none"), (3, "none"), (3, "propagate")]
+    ("micro_batch_clips", "fill", "loss"),
+    [
+        (2, "none", {}),
+        (1, "none", {}),
+        (3, "none", {}),
+        (3, "propagate", {}),
+        (3, "propagate", {"error": "rmse"}),
+        (3, "none", {"error": "rmse", "adversarial": 0.0}),
+    ],
 )
-def test_micro_batches_do_not_change_the_result(micro_batch_clips, fill):
+def test_micro_batches_do_not_change_the_result(micro_batch_clips, fill, loss):
     """A batch of 8 in 1, in 4, in 8 and in 3 uneven parts, over ten whole iterations."""
     at_once, in_parts = (
-        small_adversary(batch_clips=8, micro_batch_clips=clips, fill=fill)
+        small_adversary(batch_clips=8, micro_batch_clips=clips, fill=fill, **loss)
         for clips in (8, micro_batch_clips)
     )
     for i in range(10):
@@ -205,6 +213,26 @@ def test_the_discriminator_learns_from_real_then_composited_clips(micro_batch_cl
 def iterate(discriminator):
     for layer in discriminator.spectral_layers():
         layer.u, layer.v = power_iteration(layer.weight, layer.u)
+
+
+@pytest.mark.parametrize("micro_batch_clips", [4, 2])
+def test_without_an_adversarial_loss_the_discriminator_is_neither_asked_nor_changed(
+    micro_batch_clips, monkeypatch
+):
+    adversary = small_adversary(micro_batch_clips=micro_batch_clips, adversarial=0.0)
+    before = parameters(adversary)
+    monkeypatch.setattr(adversary.discriminator, "forward", lambda *_: pytest.fail("was asked"))
+    losses = learn(adversary, 2)
+    after = parameters(adversary)
+    assert same(before["discriminator"], after["discriminator"])
+    assert furthest(before["generator"], after["generator"])[0] > 1e-4
+    zero = {name for name, loss in losses.items() if loss == 0}
+    assert zero == {
+        names.LOSS_GENERATOR_ADVERSARIAL,
+        names.LOSS_DISCRIMINATOR_REAL,
+        names.LOSS_DISCRIMINATOR_FAKE,
+    }
+    assert set(adversary.gradient_squares) == {"generator"}
 
 
 def test_losses_are_named_and_unweighted():

@@ -229,6 +229,8 @@ def test_filled_frames_of_a_batch_are_in_the_networks_range(data_set, video):
     filled, masks, belief, alone = batch.given
     assert torch.equal(masks, batch.masks)
     assert belief.shape == (1, 4, 2, 96, 96)
+    known = masks.expand_as(alone) == 0
+    assert torch.equal(alone[known], batch.frames[known])
     levels = (filled[0].permute(0, 2, 3, 1) + 1) * 127.5
     np.testing.assert_allclose(levels.numpy(), pixels.filled, atol=1e-4)
     assert np.array_equal(belief[0].permute(0, 2, 3, 1).numpy(), pixels.belief)

@@ -49,6 +49,12 @@ def test_flops_of_a_training_iteration(fill):
     assert found == 2 * training_flops(*networks, FRAMES, SIDE, SIDE)
 
 
+def test_flops_of_an_iteration_without_a_discriminator():
+    adversary = small_adversary(micro_batch_clips=2, batch_clips=2, adversarial=0.0)
+    found = counted(lambda: adversary.learn(random_batch(0, clips=2), 0))
+    assert found == 2 * training_flops(adversary.generator, None, FRAMES, SIDE, SIDE)
+
+
 @pytest.mark.parametrize(("frames", "wanted"), [(1, 240.3e9), (5, 1251.7e9), (8, 2063.3e9)])
 def test_flops_of_the_papers_network_match_the_published_figure(frames, wanted):
     with torch.device("meta"):

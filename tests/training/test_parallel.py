@@ -37,6 +37,8 @@ class Case:
     """The networks of the preset, on the smallest frame that they take; else smaller ones."""
     dtype: torch.dtype = torch.float64
     fill: str = "none"
+    error: str = "l1"
+    adversarial: float = 0.01
 
 
 # Three clips are uneven over two ranks; four over three leave nothing but padding to the third. A
@@ -47,6 +49,7 @@ CASES = {
     "three": Case(batch_clips=3),
     "four, recomputed": Case(micro_batch_clips=4, recomputed=True),
     "three, propagated": Case(batch_clips=3, fill="propagate"),
+    "three, alone": Case(batch_clips=3, fill="propagate", error="rmse", adversarial=0.0),
     "smoke": Case(smoke=True, iterations=6),
     "smoke, float32": Case(smoke=True, iterations=6, dtype=torch.float32),
 }
@@ -108,6 +111,8 @@ def initial(case, group=None, rank=0):
         batch_clips=case.batch_clips,
         spread=spread,
         fill=case.fill,
+        error=case.error,
+        adversarial=case.adversarial,
     )
     adversary.generator.activation_checkpointing = case.recomputed
     return adversary

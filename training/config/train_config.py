@@ -153,7 +153,8 @@ class TrainConfig:
     """Clips to train to, counted from the start of the run; a multiple of batch_clips."""
 
     init: str | None = trained(None)
-    """Weights to begin with, models:/NAME@ALIAS or a checkpoint; default: drawn from the seed."""
+    """Weights to begin with: models:/NAME@ALIAS, a checkpoint, or starter, the model that comes
+    with the program; default: drawn from the seed."""
     seed: int = trained_number(0, 0, 2**63 - 1)
     """Seed of the initial weights and of the order of clips."""
     batch_clips: int = trained_number(8, 1, 10**6)

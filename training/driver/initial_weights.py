@@ -1,6 +1,6 @@
-"""Initial weights of a run (`--init`): a registered version or a checkpoint.
+"""Initial weights of a run (`--init`): a registered version, a checkpoint or the starter model.
 
-A checkpoint gives the averaged generator and the discriminator, a version its generator. The
+A checkpoint gives the averaged generator and the discriminator, the others a generator. The
 optimisers start from zero either way.
 """
 
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from data_pipeline.cli.command import UserError, first_few
 from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.storage.lake import absolute
-from mlops.tracking import connection, registry
+from mlops import starter
+from mlops.tracking import connection, names, registry
 from mlops.tracking.loaded_model import files_of
 from training import served
 from training.checkpoints.checkpoint import opened
@@ -25,17 +26,20 @@ from training.config.train_config import TrainConfig
 from training.learn.networks import build_discriminator, build_generator
 
 _VERSION = "models:/"
+_STARTER = f"{starter.STARTER}:"  # and the hash of its weights
 
 Weights = dict[str, dict[str, Tensor]]
 """By network, "generator" and perhaps "discriminator": name -> whole tensor on the CPU."""
 
 
 def pinned(uri: str, tracking_uri: str) -> str:
-    """The URI that `--init` means now: an alias may move, a number and a path do not.
+    """The URI that `--init` means now: an alias may move, and the starter model be replaced.
 
     Raises:
         UserError: there is no such version or checkpoint.
     """
+    if uri == starter.STARTER:
+        return f"{_STARTER}{starter.tags()[names.WEIGHTS_SHA256]}"
     if uri.startswith(_VERSION):
         return registry.resolve(tracking_uri, uri).uri
     return opened(absolute(uri)).uri
@@ -47,6 +51,13 @@ def weights_of(uri: str, tracking_uri: str) -> Weights:
     Raises:
         UserError: it is damaged, or a version that is none of ours.
     """
+    if uri.startswith(_STARTER):
+        if uri != pinned(starter.STARTER, tracking_uri):
+            raise UserError(
+                f"--init {uri}: the starter model of this version of the program is another one: "
+                "go on with the version that the run was begun with, or give another --name"
+            )
+        return {"generator": load_file(starter.WEIGHTS)}
     if uri.startswith(_VERSION):
         return {"generator": _of_version(uri, tracking_uri)}
     try:
