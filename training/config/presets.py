@@ -95,7 +95,7 @@ PRESETS: dict[str, TrainConfig] = {
         clip_reach=6,
         window_shards=2,
         precision="float32",
-        generator=GeneratorConfig(channels=32, blocks=2, fill="propagate"),
+        generator=GeneratorConfig(channels=64, blocks=2, fill="propagate"),
         discriminator=DiscriminatorConfig(channels=8),
         loss=LossConfig(error="rmse", adversarial=0.0),
         optimiser=OptimiserConfig(

@@ -4,6 +4,7 @@ $ python -m training.registration.to_starter models:/sttn@champion --tracking-ur
 """
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def _body(argv: Sequence[str]) -> int:
         shutil.rmtree(config.folder, ignore_errors=True)
         unwanted = shutil.ignore_patterns("__pycache__", "registered_model_meta")
         shutil.copytree(files, config.folder, ignore=unwanted)
+    # MLflow notes where the files were when it took them, and reads their last names only.
+    described = config.folder / "MLmodel"
+    described.write_text(re.sub(r"(?<= )/\S+/(?=\S+\n)", "", described.read_text()))
     kept = {name: version.tags[name] for name in _KEPT if name in version.tags}
     tags = config.folder.with_name(TAGS.name)
     tags.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
@@ -68,5 +72,10 @@ def _body(argv: Sequence[str]) -> int:
     return 0
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(_body, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(_body, None))
+    sys.exit(main())

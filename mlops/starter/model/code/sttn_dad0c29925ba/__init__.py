@@ -1,0 +1,1 @@
+"""Code of one registered version of STTN."""
