@@ -29,8 +29,7 @@ class ImportConfig:
     """Register official weights (researchmm/STTN), or the starter model, as a version."""
 
     file: Annotated[Path, tyro.conf.Positional]
-    """File of the official code (.pth) with the generator; a discriminator in it is checked. Or
-    starter: the small model that comes with the program."""
+    """File of the official code (.pth), its discriminator is checked too; or starter."""
     name: str = names.MODEL
     """Name of the registered model."""
     origin: str = ""

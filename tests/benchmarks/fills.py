@@ -1,11 +1,11 @@
 """Quality of classical fills and of a version on real videos, and the cost of propagation.
 
 python tests/benchmarks/fills.py --videos YOUTUBE_VOS_FOLDER --held-out ID ... [--json]
-    [--model models:/sttn@champion --tracking-uri URI]
+    [--model models:/sttn@champion --tracking-uri URI] [--model starter]
 
 Videos at 432x240, 8 clips of 20 frames each (protocol `clean`), four kinds of holes: those of the
 data set (static, moving), a band of subtitles and a moving logo. PSNR in the hole, mean
-over videos.
+over videos; of a version also beside the best fill of each case, a video with a kind of hole.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from mlops.evaluation.floors import FLOORS
 from mlops.evaluation.metrics import hole_psnr_db
 from mlops.evaluation.protocol import PROTOCOLS
 from mlops.fills import diffusion, propagation
+from mlops.starter import STARTER
 from mlops.tracking import connection, registry
 from mlops.tracking.loaded_model import load
 from tests.benchmarks.figures import Figure, show
@@ -60,7 +61,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     fills: dict[str, ClipFill] = dict(FILLS)
     if arguments.model:
-        uri = connection.absolute_uri(arguments.tracking_uri)
+        uri = ""
+        if arguments.model != STARTER:
+            uri = connection.absolute_uri(arguments.tracking_uri)
         fills[arguments.model] = load(uri, registry.resolve(uri, arguments.model)).inpaint
     with tempfile.TemporaryDirectory() as folder:
         show(_figures(_made(folder, arguments), fills), json_lines=arguments.json)
@@ -93,9 +96,12 @@ def _figures(data: DataSet, fills: dict[str, ClipFill]) -> Iterator[Figure]:
         "subtitle band": lambda clip: _band(len(clip.frames)),
         "moving logo": lambda clip: _logo(clip.clip.frames),
     }
+    cases: list[dict[str, float]] = []
     for kind, hole in kinds.items():
         chosen = [clip for clip in clips if clip.mask_kind == _KIND_OF.get(kind, clip.mask_kind)]
-        yield from _levels(kind, [(one.video.id, one.frames, hole(one)) for one in chosen], fills)
+        holes = [(one.video.id, one.frames, hole(one)) for one in chosen]
+        yield from _levels(kind, holes, fills, cases)
+    yield from _gains(cases)
     yield from _costs(data, clips)
 
 
@@ -119,9 +125,13 @@ def _logo(numbers: Sequence[int]) -> Frames:
 
 
 def _levels(
-    kind: str, clips: Sequence[tuple[str, Frames, Frames]], fills: dict[str, ClipFill]
+    kind: str,
+    clips: Sequence[tuple[str, Frames, Frames]],
+    fills: dict[str, ClipFill],
+    cases: list[dict[str, float]],
 ) -> Iterator[Figure]:
-    """PSNR in the hole of each fill beside Telea's, mean over videos."""
+    """PSNR in the hole of each fill beside Telea's, mean over videos; each video is a case more."""
+    of_video: dict[str, dict[str, float]] = {}
     telea, *_ = (one.subject for one in FLOORS if "telea" in one.subject)
     levels: dict[str, float] = {}
     for name in [telea, *(one for one in fills if one != telea)]:
@@ -131,11 +141,27 @@ def _levels(
                 _hole_psnr(frames, fills[name](frames, masks), masks)
             )
         seconds = (time.thread_time() - began) / sum(len(frames) for _, frames, _ in clips)
-        levels[name] = float(np.mean([np.mean(those) for those in found.values()]))
+        for video, those in found.items():
+            of_video.setdefault(video, {})[name] = float(np.mean(those))
+        levels[name] = float(np.mean([one[name] for one in of_video.values()]))
         yield Figure(
             f"{kind}: {name}, {1e3 * seconds:.0f} ms a frame", levels[name], "dB",
             f"Telea, {levels[telea]:.2f} dB ({levels[name] - levels[telea]:+.2f} dB)",
             levels[name] / levels[telea],
+        )  # fmt: skip
+    cases += of_video.values()
+
+
+def _gains(cases: Sequence[dict[str, float]]) -> Iterator[Figure]:
+    """The version against the best classical fill of each case."""
+    for name in [one for one in cases[0] if one not in FILLS]:
+        best = np.array([max(case[one] for one in FILLS) for case in cases])
+        gains = np.array([case[name] for case in cases]) - best
+        yield Figure(
+            f"{name}: gain over the best fill of each case", float(gains.mean()), "dB",
+            f"best fill, {best.mean():.2f} dB; ahead in {np.mean(gains > 0):.0%} of {len(cases)} "
+            f"cases, worst {gains.min():+.2f} dB",
+            float((best + gains).mean() / best.mean()),
         )  # fmt: skip
 
 

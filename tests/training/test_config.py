@@ -44,6 +44,7 @@ TRAINED = {
     "generator.fill": "diffuse",
     "discriminator.channels": 32,
     "discriminator.clips_apart": False,
+    "loss.error": "rmse",
     "loss.hole": 2.0,
     "loss.valid": 2.0,
     "loss.adversarial": 0.1,
@@ -115,7 +116,7 @@ def test_every_preset_resolves_and_round_trips_through_json(preset):
 
 def test_the_default_preset_is_the_papers():
     assert PRESETS[DEFAULT] == TrainConfig(name=DEFAULT)
-    assert dataclasses.astuple(TrainConfig().loss) == (1.0, 1.0, 0.01, "global")
+    assert dataclasses.astuple(TrainConfig().loss) == ("l1", 1.0, 1.0, 0.01, "global")
     assert TrainConfig().clips == 500_000 * TrainConfig().batch_clips
 
 

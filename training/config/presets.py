@@ -2,8 +2,8 @@
 
 `youtube-vos` and `davis` are the paper's recipes; `youtube-vos-large` is for more GPUs than their
 batch has clips; `youtube-vos-propagate` begins where propagation along optical flow ends. `smoke`
-takes seconds, trains nothing worth having and exists to run every part once. `demo` trains a useful
-model on two CPU cores in minutes.
+takes seconds, trains nothing worth having and exists to run every part once. `starter` made the
+model that comes with the program, on two CPU cores; `demo` begins with it and takes a minute.
 """
 
 from training.config.train_config import (
@@ -80,49 +80,11 @@ PRESETS: dict[str, TrainConfig] = {
         validation_clips=2,
         checkpoint_every_clips=4,
     ),
-    # Narrower networks want larger initial weights for the same gain per layer (0.02 at 256
-    # channels), and can take a larger step. Two videos are few: after some 200 clips training
-    # on them overfits.
-    "demo": TrainConfig(
-        name="demo",
-        data="demo/lake/curated/demo/v1",
-        storage="demo/runs",
-        tracking_uri="sqlite:///demo/mlflow.db",
-        clips=800,
-        batch_clips=4,
-        clip_frames=6,
-        clip_references=1,
-        clip_reach=6,
-        window_shards=2,
-        precision="float32",
-        generator=GeneratorConfig(channels=64, blocks=2, fill="propagate"),
-        discriminator=DiscriminatorConfig(channels=8),
-        loss=LossConfig(error="rmse", adversarial=0.0),
-        optimiser=OptimiserConfig(
-            generator_learning_rate=1.5e-3,
-            discriminator_learning_rate=1e-4,
-            betas=(0.9, 0.99),
-            decay_every_clips=600,
-            decays=1,
-            ema_half_life_clips=40.0,
-            init_std=0.1,
-        ),
-        device="cpu",
-        workers=2,
-        worker_threads=1,
-        compile="off",
-        micro_batch_clips=4,
-        prefetch_clips=8,
-        log_every_clips=40,
-        validate_every_clips=200,
-        validation_clips=4,
-        checkpoint_every_clips=200,
-    ),
-    # A small network that begins where propagation ends, for two CPU cores: what `training/starter`
+    # A small network that begins where propagation ends, for two CPU cores: what `mlops/starter`
     # was trained with. Without a discriminator, which costs such a network ten times its own time.
     "starter": TrainConfig(
         name="starter",
-        clips=3_600,
+        clips=2_400,
         batch_clips=4,
         clip_frames=5,
         clip_references=1,
@@ -131,13 +93,15 @@ PRESETS: dict[str, TrainConfig] = {
         generator=GeneratorConfig(channels=64, blocks=2, fill="propagate"),
         discriminator=DiscriminatorConfig(channels=4),
         loss=LossConfig(error="rmse", adversarial=0.0),
+        # Narrower networks want larger initial weights for the same gain per layer (0.02 at 256
+        # channels), and can take a larger step.
         optimiser=OptimiserConfig(
             generator_learning_rate=1e-3,
             betas=(0.9, 0.99),
-            decay_every_clips=2_600,
+            decay_every_clips=1_800,
             decays=1,
-            ema_half_life_clips=150.0,
-            init_std=0.06,
+            ema_half_life_clips=60.0,
+            init_std=0.1,
         ),
         device="cpu",
         workers=2,
@@ -149,5 +113,40 @@ PRESETS: dict[str, TrainConfig] = {
         validate_every_clips=1_000,
         validation_clips=16,
         checkpoint_every_clips=250,
+    ),
+    # Begins with the starter model and goes on with two videos. Two are few: longer, or in larger
+    # steps, it would learn them by heart.
+    "demo": TrainConfig(
+        name="demo",
+        data="demo/lake/curated/demo/v1",
+        storage="demo/runs",
+        tracking_uri="sqlite:///demo/mlflow.db",
+        clips=96,
+        init="starter",
+        batch_clips=4,
+        clip_frames=6,
+        clip_references=1,
+        clip_reach=6,
+        window_shards=2,
+        precision="float32",
+        generator=GeneratorConfig(channels=64, blocks=2, fill="propagate"),
+        discriminator=DiscriminatorConfig(channels=4),
+        loss=LossConfig(error="rmse", adversarial=0.0),
+        optimiser=OptimiserConfig(
+            generator_learning_rate=1e-4,
+            betas=(0.9, 0.99),
+            decay_every_clips=0,
+            ema_half_life_clips=32.0,
+        ),
+        device="cpu",
+        workers=2,
+        worker_threads=1,
+        compile="off",
+        micro_batch_clips=2,
+        prefetch_clips=8,
+        log_every_clips=8,
+        validate_every_clips=48,
+        validation_clips=4,
+        checkpoint_every_clips=48,
     ),
 }

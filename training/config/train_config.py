@@ -97,8 +97,7 @@ class LossConfig:
     """The generator's losses and their weights (paper section 3.3)."""
 
     error: Literal["l1", "rmse"] = trained("l1")
-    """Error of the pixels: l1, the mean absolute error (the paper), or rmse, the root mean squared
-    error of each frame, which PSNR is made of."""
+    """Of pixels: l1, mean absolute (the paper), or rmse, root mean squared of each frame (PSNR)."""
     hole: float = trained_number(1.0, 0, 1e6)
     """Weight of the error inside the holes."""
     valid: float = trained_number(1.0, 0, 1e6)
@@ -153,8 +152,7 @@ class TrainConfig:
     """Clips to train to, counted from the start of the run; a multiple of batch_clips."""
 
     init: str | None = trained(None)
-    """Weights to begin with: models:/NAME@ALIAS, a checkpoint, or starter, the model that comes
-    with the program; default: drawn from the seed."""
+    """Weights to begin with: models:/NAME@ALIAS, a checkpoint, or starter; default: drawn by seed."""
     seed: int = trained_number(0, 0, 2**63 - 1)
     """Seed of the initial weights and of the order of clips."""
     batch_clips: int = trained_number(8, 1, 10**6)
