@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
-from mlops.starter import STARTER
+from mlops.starter.files import STARTER
 from mlops.tracking import names
 
 

@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = [room for room in ("data_pipeline", "training", "mlops", "k8s") if (ROOT / room).is_dir()]
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+# The starter model is a registered version: it carries code of its own, as it was then.
+CARRIED_CODE = ROOT / "mlops" / "starter" / "model"
+MODULES = sorted(
+    path
+    for room in ROOMS
+    for path in (ROOT / room).rglob("*.py")
+    if CARRIED_CODE not in path.parents
+)
 PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
 LIGHT = [path for path in MODULES if path.name == "config.py" or path.parent.name == "config"]
 HEAVY = {"torch", "ray", "mlflow", "av", "kubernetes"}

@@ -16,7 +16,7 @@ import tyro
 
 from data_pipeline.cli.command import UserError, parse, print_json, say
 from data_pipeline.tracking.store_uri import absolute as absolute_uri
-from mlops.starter import STARTER
+from mlops.starter.files import STARTER
 from mlops.tracking import names
 from mlops.tracking.command import run_command
 

@@ -3,7 +3,7 @@
 from data_pipeline.cli.command import say
 from data_pipeline.tracking import store_uri
 from mlops.config import InpaintBatchConfig, InpaintConfig
-from mlops.starter import STARTER
+from mlops.starter.files import STARTER
 from mlops.tracking.model_uri import parse_model_uri
 
 

@@ -25,7 +25,7 @@ from data_pipeline.cli.command import Refused
 from data_pipeline.cli.scratch import lasting_folder, scratch_folder
 from data_pipeline.tracking.store_errors import Gone
 from mlops.fills.flow import FlowSource
-from mlops.starter import STARTER
+from mlops.starter.files import STARTER
 from mlops.tracking.connection import client, sqlite_file
 from mlops.tracking.registry import Version
 

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from data_pipeline.cli.command import UserError, nearest
-from mlops import starter
+from mlops.starter import files as starter
 from mlops.tracking import names
 from mlops.tracking.connection import absolute_uri, client, local_store_ready, store_exists
 from mlops.tracking.model_uri import parse_model_uri

@@ -33,7 +33,7 @@ from mlops.evaluation.floors import FLOORS
 from mlops.evaluation.metrics import hole_psnr_db
 from mlops.evaluation.protocol import PROTOCOLS
 from mlops.fills import diffusion, propagation
-from mlops.starter import STARTER
+from mlops.starter.files import STARTER
 from mlops.tracking import connection, registry
 from mlops.tracking.loaded_model import load
 from tests.benchmarks.figures import Figure, show

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from data_pipeline.cli.command import UserError
-from mlops import inpaint, inpaint_batch, starter
+from mlops import inpaint, inpaint_batch
 from mlops.media import video
+from mlops.starter import files as starter
 from mlops.tracking import registry
 from tests.tiny import write_video
 from training import import_weights

@@ -152,7 +152,7 @@ class TrainConfig:
     """Clips to train to, counted from the start of the run; a multiple of batch_clips."""
 
     init: str | None = trained(None)
-    """Weights to begin with: models:/NAME@ALIAS, a checkpoint, or starter; default: drawn by seed."""
+    """Weights to begin with: models:/NAME@ALIAS, a checkpoint or starter; default: by the seed."""
     seed: int = trained_number(0, 0, 2**63 - 1)
     """Seed of the initial weights and of the order of clips."""
     batch_clips: int = trained_number(8, 1, 10**6)

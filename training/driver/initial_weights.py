@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from data_pipeline.cli.command import UserError, first_few
 from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.storage.lake import absolute
-from mlops import starter
+from mlops.starter import files as starter
 from mlops.tracking import connection, names, registry
 from mlops.tracking.loaded_model import files_of
 from training import served

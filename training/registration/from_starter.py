@@ -1,7 +1,7 @@
 """The starter model becomes a registered version, once."""
 
 from data_pipeline.cli.command import UserError
-from mlops import starter
+from mlops.starter import files as starter
 from mlops.tracking import connection, names, registry, runs
 from mlops.tracking.registry import Version
 

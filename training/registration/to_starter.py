@@ -18,7 +18,7 @@ import tyro
 from data_pipeline.cli.command import parse, say
 from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.tracking import store_uri
-from mlops.starter import FOLDER, TAGS
+from mlops.starter.files import FOLDER, TAGS
 from mlops.tracking import names, registry
 from mlops.tracking.command import run_command
 from mlops.tracking.loaded_model import files_of
