@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "TROUBLESHOOTING.md", "CHANGELOG.md",
     "data_pipeline/README.md", "training/README.md", "mlops/README.md", "k8s/README.md",
-    "charts/sttn/README.md", "examples/own_data.md",
+    "charts/sttn/README.md", "examples/own_data.md", "mlops/starter/README.md",
 )  # fmt: skip
 ENVIRONMENT = {
     "STTN_DATA": "/lake/curated/somebodys/v1",

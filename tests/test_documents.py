@@ -113,7 +113,14 @@ def test_a_command_in_the_text_parses(words):
 def test_every_flag_in_the_text_is_one_of_some_command():
     known = frozenset().union(*map(flags_of, COMMANDS))
     # Of kubectl, docker, mlflow; and FIELD stands for any.
-    others = {"--server-side", "--build-arg", "--backend-store-uri", "--help", "--field"}
+    others = {
+        "--server-side",
+        "--force-conflicts",
+        "--build-arg",
+        "--backend-store-uri",
+        "--help",
+        "--field",
+    }
     wrong = {
         (document, flag)
         for document in DOCUMENTS
