@@ -3,7 +3,7 @@
 python tests/benchmarks/fills.py --videos YOUTUBE_VOS_FOLDER --held-out ID ... [--json]
     [--model models:/sttn@champion --tracking-uri URI] [--model starter]
 
-Videos at 432x240, 8 clips of 20 frames each (protocol `clean`), four kinds of holes: those of the
+Videos at 432x240, clips of 20 frames (protocol `clean`, --clips of each kind of mask), four kinds of holes: those of the
 data set (static, moving), a band of subtitles and a moving logo. PSNR in the hole, mean
 over videos; of a version also beside the best fill of each case, a video with a kind of hole.
 """
@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="+", required=True, help="ids of videos to fill")
     parser.add_argument("--model", help="a version to score too")
     parser.add_argument("--tracking-uri", default="", help="of its registry")
+    parser.add_argument("--clips", type=int, default=4, help="of each video and kind of mask")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,7 +68,8 @@ def main() -> None:
             uri = connection.absolute_uri(arguments.tracking_uri)
         fills[arguments.model] = load(uri, registry.resolve(uri, arguments.model)).inpaint
     with tempfile.TemporaryDirectory() as folder:
-        show(_figures(_made(folder, arguments), fills), json_lines=arguments.json)
+        figures = _figures(_made(folder, arguments), fills, arguments.clips)
+        show(figures, json_lines=arguments.json)
 
 
 def _made(folder: str, arguments: argparse.Namespace) -> DataSet:
@@ -85,11 +88,14 @@ def _made(folder: str, arguments: argparse.Namespace) -> DataSet:
         return DataSet.open(build(config).uri)
 
 
-def _figures(data: DataSet, fills: dict[str, ClipFill]) -> Iterator[Figure]:
-    clips = [
-        inputs.read(data, one, PROTOCOLS["clean"])
-        for one in inputs.fixed_clips(data, PROTOCOLS["clean"])
-    ]
+def _figures(data: DataSet, fills: dict[str, ClipFill], most: int) -> Iterator[Figure]:
+    clips: list[inputs.Inputs] = []
+    taken: Counter[tuple[str, str]] = Counter()
+    for place in inputs.fixed_clips(data, PROTOCOLS["clean"]):
+        one = inputs.read(data, place, PROTOCOLS["clean"])
+        taken[one.video.id, one.mask_kind] += 1
+        if taken[one.video.id, one.mask_kind] <= most:
+            clips.append(one)
     kinds: dict[str, Callable[[inputs.Inputs], Frames]] = {
         "standing still": lambda clip: clip.masks,
         "moving": lambda clip: clip.masks,
