@@ -3,9 +3,10 @@
 python tests/benchmarks/fills.py --videos YOUTUBE_VOS_FOLDER --held-out ID ... [--json]
     [--model models:/sttn@champion --tracking-uri URI] [--model starter]
 
-Videos at 432x240, clips of 20 frames (protocol `clean`, --clips of each kind of mask), four kinds of holes: those of the
-data set (static, moving), a band of subtitles and a moving logo. PSNR in the hole, mean
-over videos; of a version also beside the best fill of each case, a video with a kind of hole.
+Videos at 432x240, clips of 20 frames (protocol `clean`, --clips of each kind of mask), four kinds
+of holes: those of the data set (static, moving), a band of subtitles and a moving logo. PSNR in the
+hole, mean over videos; of a version also beside the best fill of each case, a video with a kind of
+hole.
 """
 
 import argparse

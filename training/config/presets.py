@@ -2,8 +2,9 @@
 
 `youtube-vos` and `davis` are the paper's recipes; `youtube-vos-large` is for more GPUs than their
 batch has clips; `youtube-vos-propagate` begins where propagation along optical flow ends. `smoke`
-takes seconds, trains nothing worth having and exists to run every part once. `starter` made the
-model that comes with the program, on two CPU cores; `demo` begins with it and takes a minute.
+takes seconds, trains nothing worth having and exists to run every part once. `demo` trains a useful
+model on two CPU cores in minutes; `starter` made the one that comes with the program, in less than
+an hour.
 """
 
 from training.config.train_config import (
@@ -81,7 +82,7 @@ PRESETS: dict[str, TrainConfig] = {
         checkpoint_every_clips=4,
     ),
     # A small network that begins where propagation ends, for two CPU cores: what `mlops/starter`
-    # was trained with. Without a discriminator, which costs such a network ten times its own time.
+    # was trained with. For PSNR, without a discriminator.
     "starter": TrainConfig(
         name="starter",
         clips=2_400,
