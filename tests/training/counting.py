@@ -71,7 +71,8 @@ def second_iteration(config, clips, size, world=1):
     shape = clips, config.clip_frames
     frames = torch.rand(*shape, 3, *size, generator=random) * 2 - 1
     holes = (torch.rand(*shape, 1, *size, generator=random) < 0.5).float()
-    filled = () if config.generator.fill == "none" else (frames, 1 - holes.expand(*shape, 2, *size))
+    belief = 1 - holes.expand(*shape, 2, *size)
+    filled = () if config.generator.fill == "none" else (frames, belief, frames)
     batch = Batch(frames, holes, torch.ones(clips), *filled)
     adversary.learn(batch, 0)
     networks = adversary.generator, adversary.discriminator
