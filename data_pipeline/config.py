@@ -189,6 +189,7 @@ Command: Any = (
 # Titles of options in the help of `shard`; those that matter first have none.
 GROUPS = {
     "split": ("test_share", "split_lists"),
+    "photo": ("photo_videos", "photo_frames"),
     "frame": ("width", "height", "fit"),
     "mask": ("static", "moving", "objects", "overlays", "seed"),
     "limit": ("min_frames", "max_frames", "max_pixels", "max_frame_megabytes", "max_rejected"),

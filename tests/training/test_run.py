@@ -22,8 +22,8 @@ FLAGS = [
     "--generator.fill", "--generator.grids", "--generator.masked-attention",
     "--generator.patch-sizes", "--gpu-gib", "--gpus-per-node", "--init", "--json",
     "--keep-checkpoints", "--keep-every-clips", "--latency-us", "--link-gb-per-s",
-    "--log-every-clips", "--loss.adversarial", "--loss.hole", "--loss.normalisation",
-    "--loss.valid", "--max-restarts", "--micro-batch-clips", "--min-workers", "--name",
+    "--log-every-clips", "--loss.adversarial", "--loss.error", "--loss.hole",
+    "--loss.normalisation", "--loss.valid", "--max-restarts", "--micro-batch-clips", "--min-workers", "--name",
     "--network-gb-per-s", "--nodes", "--optimiser.betas", "--optimiser.decay-every-clips",
     "--optimiser.decays", "--optimiser.discriminator-learning-rate",
     "--optimiser.ema-half-life-clips", "--optimiser.generator-learning-rate",
@@ -156,9 +156,7 @@ def test_help_lists_exactly_these_flags(capsys, monkeypatch):
     text = capsys.readouterr().out
     found = set(re.findall(r"--[a-z][a-z.-]*", re.sub(r"--no-[a-z-]+|--\w+\.no-[a-z-]+", "", text)))
     assert sorted(found - {"--help"}) == FLAGS
-    assert "PRESET is one of davis, demo, smoke, youtube-vos, youtube-vos-large," in " ".join(
-        text.split()
-    )
+    assert "PRESET is one of davis, demo, smoke, starter, youtube-vos," in " ".join(text.split())
     assert "Clips of one iteration over all workers" in text
 
 
