@@ -14,7 +14,7 @@ from data_pipeline.config import ShardConfig
 from data_pipeline.format import sample
 from data_pipeline.format.ring import Ring
 from data_pipeline.masks import free_form, overlays
-from data_pipeline.sources import photos
+from data_pipeline.sources.camera import CAMERA
 from data_pipeline.sources.record import AnnotatedVideo, Limits, SourceVideo
 
 
@@ -23,7 +23,7 @@ def settings_of(config: ShardConfig, videos: Sequence[SourceVideo]) -> dict[str,
     records = [[v.id, v.split, v.name, v.frames, v.bytes, v.annotations != ""] for v in videos]
     return {
         "source": config.source,
-        **({"camera": photos.CAMERA} if config.source == "photos" else {}),
+        **({"camera": CAMERA} if config.source == "photos" else {}),
         "sources_sha256": sha256_of_json(records),
         "width": config.width,
         "height": config.height,

@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -216,12 +217,10 @@ def _masks(
     donors = deque(task.donors.get(video.id, ()))
     for index, kind in enumerate(task.kinds):
         seed = free_form.variant_seed(task.seed, video.id, index)
-        if kind == OVERLAY:
+        if kind != free_form.OBJECT:
+            drawn = overlay_frames if kind == OVERLAY else partial(free_form.mask_frames, kind)
             variants.append(sample.Variant(kind, seed))
-            sequences.append(overlay_frames(seed, frames, task.height, task.width))
-        elif kind != free_form.OBJECT:
-            variants.append(sample.Variant(kind, seed))
-            sequences.append(free_form.mask_frames(kind, seed, frames, task.height, task.width))
+            sequences.append(drawn(seed, frames, task.height, task.width))
         elif found := _object(donors, seed, frames, task, unused):
             variants.append(sample.Variant(kind, seed, found[0]))
             sequences.append(found[1])

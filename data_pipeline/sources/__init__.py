@@ -8,7 +8,8 @@ splits.py         which video is in which split: official lists, files of ids, a
 frame_folders.py  YouTube-VOS and DAVIS: a folder of pictures per video
 zips.py           STTN's own layout: a zip of pictures per video
 video_files.py    files that ffmpeg reads
-photos.py         photographs -> videos, by a drawn camera and layers that move
+photos.py         photographs -> videos
+camera.py         a photograph and parts of others -> frames, by a drawn camera
 decoding.py       one such file -> its frames, upright and progressive, at a constant rate
 declared.py       what a container says of its video, and whether that came of it
 footage.py        one such file -> all that is known of it, and its frames with their own times

@@ -40,6 +40,18 @@ _LAYOUTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """File that an input names or holds."""
+
+    uri: str
+    """Place of the file."""
+    name: str
+    """Name below the input."""
+    bytes: int
+    """Size in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """All files below an input, without junk."""
 
@@ -109,6 +121,31 @@ def listing(uri_or_path: str) -> Listing:
             "holds the data set"
         )
     return found
+
+
+def single_file(uri: str, wanted: str) -> File:
+    """Find a file or an object by its URI.
+
+    Args:
+        uri: an absolute path, or s3://bucket/key.
+        wanted: what a message tells the user to give.
+
+    Raises:
+        UserError: there is none.
+    """
+    above, _, name = uri.rpartition("/")
+    if lake.is_s3(uri):
+        # An object's size is in the listing of its prefix.
+        sizes = {entry.name: entry.size for entry in lake.list_entries(above)}
+        if name in sizes:
+            return File(uri, name, sizes[name])
+        beside = list(sizes)
+    else:
+        path = Path(uri)
+        if path.is_file():
+            return File(uri, name, path.stat().st_size)
+        beside = [one.name for one in path.parent.iterdir()] if is_folder(above) else []
+    raise UserError(f"--input {uri} is not there{nearest(name, beside)}: give {wanted}")
 
 
 def by_folder(files: Iterable[tuple[str, int]]) -> dict[str, dict[str, int]]:

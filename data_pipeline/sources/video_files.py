@@ -7,7 +7,6 @@ installed distribution carries; it is found through the distribution's record an
 import hashlib
 import importlib.metadata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from data_pipeline.format import sample
 from data_pipeline.sources import decoding
 from data_pipeline.sources.fit import Fit, fitted, is_other_shape
 from data_pipeline.sources.ids import video_id
-from data_pipeline.sources.listing import by_folder, is_folder, is_sidecar
+from data_pipeline.sources.listing import File, by_folder, is_folder, is_sidecar, single_file
 from data_pipeline.sources.record import (
     TRAIN,
     BadVideoError,
@@ -35,18 +34,6 @@ from data_pipeline.storage import lake
 WHEEL = "wheel:"
 
 _BATCH = 32  # files that one task looks at
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """File that an input names or holds."""
-
-    uri: str
-    """Place of the file."""
-    name: str
-    """Name below the input."""
-    bytes: int
-    """Size in bytes."""
 
 
 def find(inputs: Sequence[str], max_frames: int) -> list[SourceVideo]:
@@ -144,7 +131,7 @@ def _files(name: str) -> list[File]:
         if below or is_folder(uri):
             return _files_below(uri, below)
         if lake.is_s3(uri):
-            return [_object(uri)]
+            return [single_file(uri, "a video")]
     path = local_file(name if name.startswith(WHEEL) else uri)
     return [File(str(path), path.name, path.stat().st_size)]
 
@@ -179,15 +166,6 @@ def _files_below(uri: str, entries: Sequence[lake.Entry]) -> list[File]:
     if passed_over:
         say(f"{uri}: {looked_at} looked at, {which} passed over ({first_few(passed_over)})")
     return files
-
-
-def _object(uri: str) -> File:
-    """Find an object on S3 in the listing of its prefix, which has its size."""
-    above, _, name = uri.rpartition("/")
-    sizes = {entry.name: entry.size for entry in lake.list_entries(above)}
-    if name not in sizes:
-        raise UserError(f"--input {uri} is not there{nearest(name, sizes)}: give a video")
-    return File(uri, name, sizes[name])
 
 
 def _in_tasks(batches: Sequence[list[File]], max_frames: int) -> Iterator[list[SourceVideo]]:

@@ -7,12 +7,12 @@ from k8s import helm
 
 
 @pytest.fixture
-def failing(tmp_path, monkeypatch):
-    """A `helm` that fails with the words that it is given."""
+def fake(tmp_path, monkeypatch):
+    """A `helm` that is the shell script that it is given."""
 
-    def make(said):
+    def make(script):
         binary = tmp_path / "helm"
-        binary.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
+        binary.write_text(f"#!/bin/sh\n{script}\n")
         binary.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
@@ -35,8 +35,8 @@ def failing(tmp_path, monkeypatch):
         ("Error: Kubernetes cluster unreachable", Refused, "helm template failed: Kubernetes"),
     ],
 )
-def test_a_refusal_is_one_line_that_begins_with_the_cause(failing, said, kind, line):
-    failing(said)
+def test_a_refusal_is_one_line_that_begins_with_the_cause(fake, said, kind, line):
+    fake(f"cat >&2 <<'END'\n{said}\nEND\nexit 1")
     with pytest.raises(kind) as found:
         helm.render(["sttn", "."])
     assert str(found.value).startswith(line)
@@ -48,23 +48,14 @@ def test_a_refusal_is_one_line_that_begins_with_the_cause(failing, said, kind, l
     [("v3.14.0", ""), ("v4.3.1", "--server-side=true --force-conflicts ")],
 )
 def test_an_upgrade_takes_back_what_others_changed_in_every_version_of_helm(
-    version, forced, tmp_path, monkeypatch
+    version, forced, fake, tmp_path
 ):
-    binary = tmp_path / "helm"
-    binary.write_text(
-        f'#!/bin/sh\n[ "$1" != version ] || {{ echo {version}; exit; }}\n'
-        f'echo "$*" > {tmp_path}/words\n'
-    )
-    binary.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    fake(f'[ "$1" != version ] || {{ echo {version}; exit; }}\necho "$*" > {tmp_path}/words')
     helm.install(["sttn", "charts/sttn"])
     assert (tmp_path / "words").read_text() == f"upgrade --install {forced}sttn charts/sttn\n"
 
 
-def test_a_helm_of_an_unknown_version_is_refused(tmp_path, monkeypatch):
-    binary = tmp_path / "helm"
-    binary.write_text("#!/bin/sh\necho canary\n")
-    binary.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+def test_a_helm_of_an_unknown_version_is_refused(fake):
+    fake("echo canary")
     with pytest.raises(UserError, match=r"`helm version` says 'canary\\n': install Helm 3"):
         helm.install(["sttn", "charts/sttn"])

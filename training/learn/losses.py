@@ -82,7 +82,8 @@ def rmse(predicted: Tensor, frames: Tensor, masks: Tensor, weights: Tensor, n: C
     """
     squares = ((predicted - frames).square() * masks).sum(dim=(2, 3, 4))
     mean = squares / (3 * masks.sum(dim=(2, 3, 4))).clamp(min=1)
-    per_clip = ((mean + GREY_LEVEL**2).sqrt() - GREY_LEVEL).mean(dim=1)
+    # sqrt(mean + level^2) - level, without the rounding of a difference.
+    per_clip = (mean / ((mean + GREY_LEVEL**2).sqrt() + GREY_LEVEL)).mean(dim=1)
     return (per_clip * weights).sum() / n.clips.clamp(min=1)
 
 

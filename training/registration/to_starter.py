@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +43,7 @@ class AdoptConfig:
     """The version: models:/NAME@ALIAS or models:/NAME/NUMBER."""
     tracking_uri: str
     """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://…"""
-    folder: Path = field(default=FOLDER)
+    folder: Path = FOLDER
     """Folder to write, replaced when it is there."""
 
 

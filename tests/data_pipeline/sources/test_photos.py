@@ -12,7 +12,7 @@ from data_pipeline.build.build import build
 from data_pipeline.cli.command import UserError
 from data_pipeline.config import ShardConfig
 from data_pipeline.inspection.verify import verify
-from data_pipeline.sources import photos
+from data_pipeline.sources import camera
 from data_pipeline.sources.find import find_videos
 from data_pipeline.storage import lake
 from tests.data_pipeline.sources.limits import bad, read
@@ -93,7 +93,7 @@ def test_videos_of_one_photograph_stay_in_one_split_and_layers_come_from_there(f
         for one in found:
             same = {v.uri for v in found if v.split == one.split} - {one.uri}
             assert set(one.photo.others) <= same
-            assert len(one.photo.others) == min(len(same), photos.MAX_LAYERS)
+            assert len(one.photo.others) == min(len(same), camera.MAX_LAYERS)
     single = find(folder, held_out=("a-1",))
     assert [one.id for one in single if one.split == "test"] == ["a-1"]
 
@@ -111,7 +111,7 @@ def places(seed, frames=24, length=400):
     """A film of a picture whose colours are places: where its pixels come from, [T,H,W,2]."""
     y, x = np.mgrid[:length, :length] * (255 / length)
     image = Image.fromarray(np.stack([x, y, 0 * x + 255], axis=-1).astype(np.uint8))
-    return np.stack(list(photos.film([image], SIZE, frames, seed, "v"))).astype(float)
+    return np.stack(list(camera.film([image], SIZE, frames, seed, "v"))).astype(float)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -147,7 +147,7 @@ def test_layers_hide_the_photograph_and_show_it_again():
     blue, red = (Image.new("RGB", (300, 300), colour) for colour in ((0, 0, 250), (250, 0, 0)))
     hidden, whole = 0, 0
     for seed in range(20):
-        film = np.stack(list(photos.film([blue, red], SIZE, 24, seed, "v")))
+        film = np.stack(list(camera.film([blue, red], SIZE, 24, seed, "v")))
         covered = film[..., 0] > 125
         seen_again = covered.any(axis=0) & ~covered.all(axis=0)
         hidden += covered.any()
@@ -165,7 +165,7 @@ def test_what_is_painted_on_an_object_moves_with_it():
     painted = Image.fromarray(np.stack([x, y, 0 * x + 255], axis=-1).astype(np.uint8))
     shown = 0
     for seed in range(20):
-        film = np.stack(list(photos.film([grey, painted], SIZE, 8, seed, "v"))).astype(float)
+        film = np.stack(list(camera.film([grey, painted], SIZE, 8, seed, "v"))).astype(float)
         inside = film[..., 2] > 240
         if not all(frame.sum() > 60 for frame in inside):
             continue
