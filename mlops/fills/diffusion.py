@@ -1,4 +1,4 @@
-"""Known values continued smoothly into where nothing is known: the membrane of Laplace's equation.
+"""Known values continued smoothly into where nothing is known for sure.
 
 Of the fills that look at one frame alone it has the least squared error (README of the benchmarks):
 about 1 dB above Telea's method.
@@ -14,7 +14,9 @@ Frame = NDArray[np.uint8]
 Values = NDArray[np.float32]
 Where = NDArray[np.bool_]
 
-_STEPS = 8  # of conjugate gradients at each level of the pyramid; more change nothing that is seen
+# Of conjugate gradients at each level of the pyramid; more change nothing that is seen.
+_STEPS = 8
+_STEPS_TRUST = 16  # where guesses are trusted more here and less there
 _NOTHING_KNOWN = 128  # mid grey
 _TINY = np.float32(1e-12)
 
@@ -34,41 +36,70 @@ def diffuse(frame: Frame, hole: Where) -> Frame:
     return filled
 
 
-def extended(values: Values, unknown: Where) -> Values:
-    """Solve Laplace's equation where the values are unknown, from those that are known.
+def extended(values: Values, unknown: Where, trust: Values | None = None) -> Values:
+    """Continue known values smoothly to where they are unknown, held to guesses where there are.
 
-    Cascadic multigrid: the answer at half the resolution, then a few steps of conjugate gradients.
-    The edge of the frame is free: nothing flows through it.
+    It minimises the squared differences of neighbouring pixels, plus trust times the squared
+    difference from the guess: Laplace's equation where nothing is trusted, the screened Poisson
+    equation elsewhere. Cascadic multigrid: the answer at half the resolution, then a few steps of
+    conjugate gradients. The edge of the frame is free: nothing flows through it.
 
     Args:
-        values: float32 [H,W,C].
-        unknown: [H,W]; where it is all True the answer is 0.
+        values: float32 [H,W,C]; where unknown, the guesses.
+        unknown: [H,W].
+        trust: float32 [H,W] of the guesses, from 0; None = there are no guesses.
 
     Returns:
-        float32 [H,W,C], equal to `values` where they are known.
+        float32 [H,W,C], equal to `values` where they are known; 0 where nothing is known at all.
     """
     if not unknown.any():
         return values
-    if unknown.all():
-        return np.zeros_like(values)
-    height, width = unknown.shape
-    half, known_half = _halved(values, ~unknown)
-    half = extended(half, ~known_half)
-    # OpenCV leaves out an axis of one channel.
-    guess = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    guess = guess.reshape(*guess.shape[:2], -1)[:height, :width]
+    if trust is None:
+        return _solved(values, unknown, np.zeros(unknown.shape, np.float32), _STEPS)
+    return _solved(values, unknown, trust, _STEPS_TRUST)
+
+
+def _solved(values: Values, unknown: Where, trust: Values, steps: int) -> Values:
+    """The answer at this resolution, [H,W,C]."""
+    if not unknown.any():
+        return values
+    guess = _mean(values, trust) if unknown.all() else _from_half(values, unknown, trust, steps)
     out = np.where(unknown[..., np.newaxis], guess, values)
     rows, columns = (_span(places) for places in np.nonzero(unknown))
-    out[rows, columns] = _relaxed(out[rows, columns], unknown[rows, columns])
+    part = rows, columns
+    out[part] = _relaxed(out[part], values[part], unknown[part], trust[part], steps)
     return out
 
 
-def _halved(values: Values, known: Where) -> tuple[Values, Where]:
-    """Means over the known ones of 2x2 pixels, and where there is one."""
-    count = known.astype(np.float32)
-    total = values * count[..., np.newaxis]
-    total, count = (_means_of_four(one) for one in (total, count))
-    return _ratio(total, count), count[..., 0] > 0
+def _from_half(values: Values, unknown: Where, trust: Values, steps: int) -> Values:
+    """The answer at half the resolution, as a guess [H,W,C]."""
+    height, width = unknown.shape
+    known, count = _sums_of_four(values, (~unknown).astype(np.float32))
+    guessed, held = _sums_of_four(values, trust * unknown)
+    unknown_half = count == 0
+    means = np.where(
+        unknown_half[..., np.newaxis],
+        _ratio(guessed, held[..., np.newaxis]),
+        _ratio(known, count[..., np.newaxis]),
+    )
+    half = _solved(means, unknown_half, held, steps)
+    # OpenCV leaves out an axis of one channel.
+    guess = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    guess = guess.reshape(*guess.shape[:2], -1)[:height, :width]
+    return np.asarray(guess, np.float32)
+
+
+def _mean(values: Values, trust: Values) -> Values:
+    """The mean of the guesses, [C]; 0 where none is trusted."""
+    weights = trust[..., np.newaxis]
+    total, weight = (np.asarray(one.sum(axis=(0, 1))) for one in (weights * values, weights))
+    return _ratio(total, weight)
+
+
+def _sums_of_four(values: Values, weights: Values) -> tuple[Values, Values]:
+    """Weighted sums over 2x2 pixels, [H/2,W/2,C], and the sums of their weights, [H/2,W/2]."""
+    total, weight = (_means_of_four(one) for one in (values * weights[..., np.newaxis], weights))
+    return 4 * total, 4 * weight[..., 0]
 
 
 def _means_of_four(values: Values) -> Values:
@@ -84,26 +115,32 @@ def _span(places: NDArray[np.int64]) -> slice:
     return slice(max(0, places.min() - 1), places.max() + 2)
 
 
-def _relaxed(guess: Values, unknown: Where) -> Values:
-    """Some steps of conjugate gradients towards the membrane, each channel on its own."""
-    free = unknown[..., np.newaxis].astype(np.float32)
+def _relaxed(guess: Values, values: Values, unknown: Where, trust: Values, steps: int) -> Values:
+    """Take steps of conjugate gradients towards the answer, each channel on its own.
 
-    def bent(x: Values) -> Values:
-        """Minus the Laplacian, where the membrane is free."""
+    They are preconditioned by the diagonal: trust spans many orders of magnitude.
+    """
+    free = unknown[..., np.newaxis].astype(np.float32)
+    held = trust[..., np.newaxis] * free
+    scale = free / (4 + held)
+
+    def applied(x: Values) -> Values:
+        """Minus the Laplacian plus trust, where values are unknown."""
         y = cv2.Laplacian(x, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)
-        return -y.reshape(x.shape) * free
+        return held * x - y.reshape(x.shape) * free
 
     x = guess.copy()
-    residual = -bent(x)
-    direction = residual
-    squares = _dot(residual, residual)
-    for _ in range(_STEPS):
-        change = bent(direction)
+    residual = held * values - applied(x)
+    direction = scale * residual
+    squares = _dot(residual, direction)
+    for _ in range(steps):
+        change = applied(direction)
         step = _ratio(squares, _dot(direction, change))
         x = x + step * direction
         residual = residual - step * change
-        before, squares = squares, _dot(residual, residual)
-        direction = residual + _ratio(squares, before) * direction
+        scaled = scale * residual
+        before, squares = squares, _dot(residual, scaled)
+        direction = scaled + _ratio(squares, before) * direction
     return x
 
 
