@@ -156,7 +156,8 @@ class Propagation:
             at, apart, seeking = at[follow], apart[follow], seeking[follow]
             hidden = _at(self._holes[there].astype(np.uint8) * 255, at) >= _KNOWN * 255
             come = ~hidden  # all but a little of which hides no pixel, and that little is diffused
-            found.set(seeking[come], n, apart[come], _at(self._diffused[there], at[come]))
+            colours = _at(self._diffused[there], at[come], cv2.INTER_CUBIC)
+            found.set(seeking[come], n, apart[come], colours)
             at, apart, seeking = at[hidden], apart[hidden], seeking[hidden]
         return found
 
@@ -263,12 +264,12 @@ def _grown(where: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(where.astype(np.uint8), box) != 0)
 
 
-def _at(image: Frame | Numbers, points: Numbers) -> Numbers:
-    """Sample at points [N, (x, y)] of an image [H,W] or [H,W,C], bilinear: [N] or [N, C]."""
+def _at(image: Frame | Numbers, points: Numbers, interpolation: int = cv2.INTER_LINEAR) -> Numbers:
+    """Sample at points [N, (x, y)] of an image [H,W] or [H,W,C]: [N] or [N, C]."""
     count, channels = len(points), image.shape[2:]
     if not count:
         return np.zeros((0, *channels), np.float32)
     padded = np.pad(points, ((0, -count % _BLOCK), (0, 0)), mode="edge").reshape(-1, _BLOCK, 2)
     x, y = np.ascontiguousarray(padded[..., 0]), np.ascontiguousarray(padded[..., 1])
-    values = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(values.reshape(-1, *channels)[:count], np.float32)
