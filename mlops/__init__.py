@@ -10,6 +10,7 @@ Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `burn_i
 | `promotion/` | the rule, the decisions, their history, lineage, pruning |
 | `inpainting/` | a whole video, or many, through a model; burning something in, to remove |
 | `media/` | footage and masks in, footage out |
+| `masking/` | masks of a whole video from a box, clicks or one mask |
 | `starter/` | the model that comes with the program, and its card |
 | `fills/` | classical fills: diffusion, and propagation along optical flow |
 | `reporting/` | the page about a version |
