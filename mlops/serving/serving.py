@@ -1,5 +1,6 @@
 """What the command does: checks, a Ray session, the gateway, and waiting until it is ended."""
 
+import logging
 import socket
 import time
 from contextlib import suppress
@@ -46,6 +47,7 @@ def serve(config: ServeConfig, uri: str) -> None:
     version = registry.resolve(uri, config.version)
     # Twice as many as are used, so that a new version is loaded beside the one in use.
     with ray_session(2 * config.max_replicas):
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray_serve.start(proxy_location="Disabled")
         try:
             _start_gateway(config, uri)

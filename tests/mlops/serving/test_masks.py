@@ -3,12 +3,14 @@
 import io
 import time
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from mlops.media import video
 from tests.mlops.serving.in_process import running
+from tests.tiny import write_video
 
 
 def png(mask, mode="L"):
@@ -41,8 +43,6 @@ def disc(x, y):
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory):
     """A green disc that moves over noise."""
-    import av
-
     path = tmp_path_factory.mktemp("moving") / "moving.mp4"
     noise = np.random.default_rng(0).integers(60, 120, (30, 40, 3)).astype(np.uint8)
     ground = np.asarray(Image.fromarray(noise).resize((160, 120)))
@@ -118,8 +118,6 @@ def test_clicks_become_a_mask_and_a_thing_that_stands_still_is_not_tracked(clien
 
 
 def test_large_frames_are_shown_small_and_masks_are_as_large_as_the_video(client, tmp_path):
-    from tests.tiny import write_video
-
     film = write_video(tmp_path / "wide.mp4", frames=3, width=1280, height=320)
     place = f"/v1/videos/{client.upload(film)}"
     assert picture(client("GET", f"{place}/frames/2")).size == (960, 240)
