@@ -76,7 +76,7 @@ INPAINT_BATCH_GROUPS = {
 SERVE_GROUPS = {
     "limit": ("max_upload_mb", "max_frames", "max_pixels", "max_jobs", "keep_hours"),
     "access": ("host", "port", "token_file", "allow_uris"),
-    "replica": ("min_replicas", "max_replicas"),
+    "replica": ("min_replicas", "max_replicas", "cpus"),
 }
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
@@ -392,10 +392,13 @@ class ServeConfig:
     keep_hours: float = bounded(24.0, 0, 24 * 365, above=True)
     """Hours that results and videos are kept after they were made or last used."""
     min_replicas: int = bounded(1, 1, 10**4)
-    """Processes that hold the version and fill one video at a time, at least: one CPU each, and
-    one GPU each where the cluster has GPUs."""
+    """Processes that hold the version and fill one video at a time, at least; each has a GPU where
+    there are GPUs."""
     max_replicas: int = bounded(1, 1, 10**4)
     """Such processes at most; Ray Serve adds some while jobs wait."""
+    cpus: int | None = bounded(None, 1, 10**4)
+    """CPU cores of each. Default: those of this machine, shared by --max-replicas; 1 on a cluster
+    that RAY_ADDRESS names."""
 
     def __post_init__(self) -> None:
         _require_registry(self)

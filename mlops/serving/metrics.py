@@ -4,7 +4,13 @@ import time
 from collections.abc import Iterator
 from typing import final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -21,6 +27,7 @@ class Metrics:
     """Counts requests, and reads everything else when it is asked."""
 
     def __init__(self, service: Service) -> None:
+        disable_created_metrics()  # a second series for each, which nobody reads
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "sttn_requests", "Requests answered.", ("route", "status"), registry=self._registry

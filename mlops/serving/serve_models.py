@@ -121,7 +121,7 @@ class ServeModels:
             name="VersionReplica",
             max_ongoing_requests=1,
             graceful_shutdown_timeout_s=_LAST_JOB_S,
-            ray_actor_options={"num_cpus": 1, "num_gpus": int(gpu)},
+            ray_actor_options={"num_cpus": self._config.cpus or 1, "num_gpus": int(gpu)},
             autoscaling_config=AutoscalingConfig(
                 min_replicas=self._config.min_replicas,
                 max_replicas=self._config.max_replicas,

@@ -1,6 +1,7 @@
 """What the command does: checks, a Ray session, the gateway, and waiting until it is ended."""
 
 import logging
+import os
 import socket
 import time
 from contextlib import suppress
@@ -11,6 +12,7 @@ import ray
 from ray import serve as ray_serve
 from ray.serve.schema import ApplicationStatus
 
+from data_pipeline.cli import ray_cluster
 from data_pipeline.cli.command import Refused, UserError, say
 from data_pipeline.cli.ray_session import NODE_ID, ray_session
 from mlops.config import ServeConfig
@@ -38,6 +40,7 @@ def serve(config: ServeConfig, uri: str) -> None:
     """
     config = replace(
         config,
+        cpus=config.cpus or _cpus(config.max_replicas),
         folder=config.folder.expanduser().absolute(),
         token_file=config.token_file and config.token_file.expanduser().absolute(),
     )
@@ -46,7 +49,7 @@ def serve(config: ServeConfig, uri: str) -> None:
     Store(config.folder, 0.0).close()
     version = registry.resolve(uri, config.version)
     # Twice as many as are used, so that a new version is loaded beside the one in use.
-    with ray_session(2 * config.max_replicas):
+    with ray_session(2 * config.max_replicas * (config.cpus or 1)):
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray_serve.start(proxy_location="Disabled")
         try:
@@ -71,6 +74,13 @@ def application(config: ServeConfig, uri: str, **options: Any) -> ray_serve.Appl
         ray_actor_options={"num_cpus": 0, **options},
     )
     return gateway(Gateway).bind(config, uri)
+
+
+def _cpus(replicas: int) -> int:
+    """Return how many cores each replica has."""
+    if ray_cluster.is_named(os.environ):
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // replicas)
 
 
 def _start_gateway(config: ServeConfig, uri: str) -> None:

@@ -4,6 +4,7 @@ In a module of its own, because Ray ships what is defined in a command (`__main_
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -34,7 +35,8 @@ class VersionReplica:
 
     def __init__(self, tracking_uri: str, version: Version) -> None:
         self._version, self._wrong = version, ""
-        cv2.setNumThreads(1)  # of this process's one CPU
+        # Ray says so how many cores a process has; torch reads it, OpenCV does not.
+        cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         try:
             with translated(tracking_uri):
                 self._model: LoadedModel = load(tracking_uri, version)
