@@ -4,7 +4,7 @@
 - `gateway.py`: the process that answers HTTP, under Ray Serve
 - `serve_models.py`: versions as deployments of Ray Serve; follows the alias
 - `version_replica.py`: a process that holds one version and fills one video at a time
-- `filling_order.py`: one video, filled as `inpaint.py` does
+- `filling_order.py`: one video, filled as the command does that fills one
 - `models.py`: what the service needs of models; nothing else of it knows Ray
 - `service.py`: the service itself: a store, jobs, models
 - `jobs.py`: jobs that wait, are filled, are kept

@@ -122,5 +122,5 @@ def _refuse_taken(config: ServeConfig) -> None:
     except OSError as error:
         raise UserError(
             f"--host {config.host} --port {config.port} cannot be listened on "
-            f"({error.strerror}): give another one"
+            f"({os.strerror(error.errno or 0)}): give another one"
         ) from error

@@ -1,11 +1,15 @@
 """Who may ask: token, cookie, other sites; and what every answer carries."""
 
+import socket
+
 import pytest
 
 from data_pipeline.cli.command import UserError
 from mlops import serve
 from mlops.config import ServeConfig
 from mlops.serving.access import token_of
+from mlops.serving.store import Store
+from tests.faults.processes import free_port
 from tests.mlops.serving.in_process import Client, running
 
 TOKEN = "a token of 24 characters"
@@ -94,6 +98,22 @@ def test_beyond_loopback_a_good_token_is_needed(tmp_path, monkeypatch, capsys, f
     assert ("give --token-file, or set STTN_SERVE_TOKEN" in said) == (not flags)
     assert ("has 6 characters: give 16" in said) == ("short" in flags)
     assert ("cannot be read" in said) == ("nowhere" in flags)
+
+
+def test_what_cannot_be_served_is_refused_at_once(store, tmp_path, capsys):
+    flags = ["--tracking-uri", store, "--folder", str(tmp_path / "f")]
+    assert serve.main([*flags, "--model", "models:/sttn@best"]) == 2
+    assert "models:/sttn@best is not in the registry" in capsys.readouterr().err
+    flags = ["--model", "starter", "--folder", str(tmp_path / "f")]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert serve.main([*flags, "--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot be listened on (Address already in use): give" in capsys.readouterr().err
+    used = Store(tmp_path / "f", 60)
+    assert serve.main([*flags, "--port", str(free_port())]) == 2
+    assert "is used by another service: give another one" in capsys.readouterr().err
+    used.close()
+    assert serve.main([*flags, "--min-replicas", "3"]) == 2
+    assert "--max-replicas is 1, --min-replicas 3" in capsys.readouterr().err
 
 
 def test_the_token_comes_from_its_file_or_the_environment(tmp_path, monkeypatch):
