@@ -1,51 +1,88 @@
-"""Masks of some frames -> masks of all: carried along optical flow, both ways from each.
+"""Masks of some frames -> masks of all: tracked both ways from each, and joined between two.
 
 Legend: `H`, `W` pixels; a frame is uint8 RGB [H,W,3], a mask bool [H,W], True = the object. An
 anchor is a frame whose mask is given.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.cli.command import UserError
-from mlops.fills.flow import FlowSource, dis
+from mlops.masking.evidence import signed_distance
+from mlops.masking.following import Follower
+from mlops.masking.on_disk import MasksOnDisk
+from mlops.masking.scene import Scene
 
 Frame = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Step = Callable[[Frame, Mask, Frame], Mask]
-"""A frame, its mask and a neighbour -> the neighbour's mask."""
 
 
-def track(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> Iterator[Mask]:
+class Tracker(Protocol):
+    """Finds an object in all frames from its mask in some."""
+
+    def __call__(self, frames: Sequence[Frame], anchors: Mapping[int, Mask], /) -> Iterator[Mask]:
+        """Track an object.
+
+        Args:
+            frames: uint8 [H,W,3], of one size, at least one; they may be on disk.
+            anchors: frame number -> mask bool [H,W]; at least one of them has a pixel.
+
+        Yields:
+            The mask of each frame, in order.
+        """
+        ...
+
+
+def track(
+    frames: Sequence[Frame], anchors: Mapping[int, Mask], tracker: Tracker | None = None
+) -> Iterator[Mask]:
     """Track an object through a video from the frames whose mask is known.
-
-    Before the first anchor it is tracked backwards, after the last forwards, and between two of
-    them from both, joined.
 
     Args:
         frames: uint8 [H,W,3], of one size; asked for one at a time, so they may be on disk.
-        anchors: frame number, from 0 -> its mask; kept exactly.
+        anchors: frame number, from 0 -> its mask; kept exactly. An empty one says that the object
+            is not to be seen there.
+        tracker: default: `by_flow`, which needs no weights.
 
     Yields:
-        the mask of each frame, in order.
+        The mask of each frame, in order.
 
     Raises:
-        UserError: no anchor, one that is beyond the end or of another size, or only empty ones.
+        UserError: at once: no anchor, one that is beyond the end or of another size, or only empty
+            ones.
     """
     _check(frames, anchors)
-    numbers = sorted(anchors)
-    step = _carried(dis())
+    masks = (tracker or by_flow)(frames, anchors)
+    return (anchors.get(number, mask) for number, mask in enumerate(masks))
+
+
+def by_flow(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> Iterator[Mask]:
+    """Track without weights: a `Tracker`.
+
+    Before the first anchor the object is followed backwards, after the last forwards, and between
+    two of them from both. Masks of what is followed backwards wait on disk.
+    """
+    scene = Scene(frames)
+    known = {number: scene.scaled(mask) for number, mask in anchors.items()}
+    numbers = sorted(known)
     first, last = numbers[0], numbers[-1]
-    yield from reversed([*_followed(frames, range(first, -1, -1), anchors[first], step)])
+    back = _stored(scene, range(first, -1, -1), known[first])
+    yield from (scene.enlarged(back[number]) for number in range(first + 1))
     for one, other in pairwise(numbers):
-        yield anchors[one]
-        yield from _joined(frames, one, other, anchors, step)
-    yield anchors[last]
-    yield from _followed(frames, range(last, len(frames)), anchors[last], step)
+        back = _stored(scene, range(other, one, -1), known[other])
+        forth = _followed(scene, range(one, other), known[one])
+        next(forth)
+        for number, mask in zip(range(one + 1, other), forth, strict=True):
+            weight = (number - one) / (other - one)
+            yield scene.enlarged(_joined(mask, back[number], weight))
+        yield scene.enlarged(known[other])
+    forth = _followed(scene, range(last, len(frames)), known[last])
+    next(forth)
+    yield from map(scene.enlarged, forth)
 
 
 def _check(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> None:
@@ -54,7 +91,7 @@ def _check(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> None:
     for number, mask in anchors.items():
         if not 0 <= number < len(frames):
             raise UserError(
-                f"frame {number} is not in the video, which has frames 0 to {len(frames) - 1}"
+                f"frame {number} is not in the video: give one of its frames 0 to {len(frames) - 1}"
             )
         height, width = frames[number].shape[:2]
         if mask.shape != (height, width):
@@ -66,31 +103,31 @@ def _check(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> None:
         raise UserError("the mask is empty: mark at least one pixel of the object")
 
 
-def _followed(frames: Sequence[Frame], numbers: range, mask: Mask, step: Step) -> Iterator[Mask]:
-    """Masks of the frames after the first of some, each from the one before."""
-    for one, other in pairwise(numbers):
-        mask = step(frames[one], mask, frames[other])
-        yield mask
+def _followed(scene: Scene, numbers: range, mask: Mask) -> Iterator[Mask]:
+    """Masks of some frames in their order, the first of which is given."""
+    yield mask
+    if not mask.any():
+        yield from (mask for _ in numbers[1:])
+        return
+    follower = Follower(scene, numbers[0], mask)
+    yield from map(follower.step, numbers[1:])
 
 
-def _joined(
-    frames: Sequence[Frame], first: int, last: int, anchors: Mapping[int, Mask], step: Step
-) -> Iterator[Mask]:
-    """Masks between two anchors: from the nearer of the two."""
-    middle = (first + last + 1) // 2
-    yield from _followed(frames, range(first, middle), anchors[first], step)
-    yield from reversed([*_followed(frames, range(last, middle - 1, -1), anchors[last], step)])
+def _stored(scene: Scene, numbers: range, mask: Mask) -> MasksOnDisk:
+    stored = MasksOnDisk()
+    for number, found in zip(numbers, _followed(scene, numbers, mask), strict=True):
+        stored[number] = found
+    return stored
 
 
-def _carried(flow: FlowSource) -> Step:
-    def step(frame: Frame, mask: Mask, neighbour: Frame) -> Mask:
-        if not mask.any():
-            return mask
-        back = flow(0, frame, neighbour)[1]
-        y, x = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
-        carried = cv2.remap(
-            mask.astype(np.float32), x + back[..., 0], y + back[..., 1], cv2.INTER_LINEAR
-        )
-        return np.asarray(carried > 0.5, np.bool_)
+def _joined(one: Mask, other: Mask, weight: float) -> Mask:
+    """Between two masks: the mean outline where they meet, else the nearer one.
 
-    return step
+    Args:
+        one: followed from the earlier anchor.
+        other: from the later one.
+        weight: of the other, 0..1.
+    """
+    if not (one & other).any():
+        return other if weight > 0.5 else one
+    return (1 - weight) * signed_distance(one) + weight * signed_distance(other) > 0
