@@ -79,7 +79,7 @@ def test_a_box_becomes_a_mask_is_tracked_corrected_and_filled(client, moving, tm
     for number in range(10):
         tracked = alpha(client("GET", f"{place}/masks/{number}"))
         # How well it follows is for tests of `masking`.
-        assert jaccard(tracked, disc(40 + 4 * number, 60)) > 0.4
+        assert jaccard(tracked, disc(40 + 4 * number, 60)) > 0.6
     # Corrected on one frame: that frame is exactly what was sent.
     other = disc(100, 30)
     client("PUT", f"{place}/anchors/9", data=png(other))
