@@ -1,6 +1,7 @@
 """The service: videos and masks in over HTTP, filled videos out; and its page.
 
 - `serving.py`: what the command does: Ray, the gateway, until it is ended
+- `on_kubernetes.py`: the same for a RayService
 - `gateway.py`: the process that answers HTTP, under Ray Serve
 - `serve_models.py`: versions as deployments of Ray Serve; follows the alias
 - `version_replica.py`: a process that holds one version and fills one video at a time
