@@ -14,7 +14,7 @@ HELD_OUT := carphone_pristine
 export PYTHONSAFEPATH := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test test-faults test-long test-cluster lint clean
+.PHONY: help install demo serve test test-faults test-long test-cluster lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +44,9 @@ demo: install ## real videos -> lake -> training -> registry -> promotion -> inp
 	@echo 'demo/inpainted.mp4          both removed by models:/sttn@champion (beside it: demo/compared.mp4)'
 	@echo 'demo/report.html            curves, metrics, frames, lineage: open it in a browser'
 	@echo 'MLflow:  $(BIN)/mlflow ui --backend-store-uri $(DEMO_TRACKING)'
+
+serve: install ## the service and its page on this machine: http://localhost:8000
+	$(BIN)/python mlops/serve.py
 
 # Two tests at a time on two cores: more threads than cores spin while they wait for one another.
 TWO_AT_A_TIME := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -1,7 +1,7 @@
 """Evaluates models, decides which one people use, and lets them use it.
 
 Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `burn_in.py`,
-`lineage.py`, `prune.py`, `report.py`; their flags are in `config.py`.
+`lineage.py`, `prune.py`, `report.py`, `serve.py`; their flags are in `config.py`.
 
 | folder | idea |
 |---|---|
@@ -10,9 +10,11 @@ Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `burn_i
 | `promotion/` | the rule, the decisions, their history, lineage, pruning |
 | `inpainting/` | a whole video, or many, through a model; burning something in, to remove |
 | `media/` | footage and masks in, footage out |
+| `masking/` | masks of a whole video from a box, clicks or one mask |
 | `starter/` | the model that comes with the program, and its card |
 | `fills/` | classical fills: diffusion, and propagation along optical flow |
 | `reporting/` | the page about a version |
+| `serving/` | the service: an HTTP API and a page, over Ray Serve |
 
 Imports run one way: this room may import `data_pipeline`, never `training`.
 """

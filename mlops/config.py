@@ -32,12 +32,12 @@ def _require(value: str, flag: str, variable: str) -> None:
         raise ValueError(f"{flag} is missing: give it, or set {variable}")
 
 
-def _require_registry(config: "InpaintConfig | InpaintBatchConfig") -> None:
+def _require_registry(config: "InpaintConfig | InpaintBatchConfig | ServeConfig") -> None:
     if config.model not in ("", STARTER):
         _require(config.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
 
 
-def _chosen(config: "InpaintConfig | InpaintBatchConfig") -> str:
+def _chosen(config: "InpaintConfig | InpaintBatchConfig | ServeConfig") -> str:
     return config.model or (CHAMPION_URI if config.tracking_uri else STARTER)
 
 
@@ -72,6 +72,11 @@ INPAINT_BATCH_GROUPS = {
     "mask": INPAINT_GROUPS["mask"],
     "encoding": INPAINT_GROUPS["encoding"],
     "job": ("workers", "max_rejected", "json"),
+}
+SERVE_GROUPS = {
+    "limit": ("max_upload_mb", "max_frames", "max_pixels", "max_jobs", "keep_hours"),
+    "access": ("host", "port", "token_file", "allow_uris"),
+    "replica": ("min_replicas", "max_replicas", "cpus"),
 }
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
@@ -343,6 +348,81 @@ class InpaintBatchConfig:
     def version(self) -> str:
         """`model`, or its default."""
         return _chosen(self)
+
+
+SERVE_TOKEN = "STTN_SERVE_TOKEN"  # the variable that holds the token of the service
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """Serve a registered version over HTTP, with a page to use it by.
+
+    The API is described at /docs of the service. Whoever has the token may do everything.
+    """
+
+    model: str = ""
+    """Version to serve: models:/NAME@ALIAS, models:/NAME/NUMBER, or starter, the small model that
+    comes with the program. An alias is followed. Default: models:/sttn@champion; starter where no
+    MLflow is named."""
+    tracking_uri: str = field(default_factory=_tracking_uri)
+    """MLflow: sqlite:////absolute/path/mlflow.db or http(s)://… Default: MLFLOW_TRACKING_URI."""
+    folder: Path = Path("service")
+    """Where videos, jobs and results are kept, for one service; it goes on with the jobs that it
+    finds there. On a Ray cluster of several nodes: a folder that all of them share."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other machines reach needs a token. The service does not
+    speak TLS: put a proxy that does in front of it."""
+    port: int = bounded(8000, 1, 65535)
+    """Port to listen on."""
+    token_file: Path | None = None
+    """File with the token that clients must send (Authorization: Bearer …), 16 characters at
+    least. Default: the variable STTN_SERVE_TOKEN; none on loopback."""
+    allow_uris: tuple[str, ...] = ()
+    """Folders or s3:// prefixes from which videos and masks may be given by URI instead of being
+    uploaded. Default: none."""
+    max_upload_mb: int = bounded(2000, 1, 10**6)
+    """Largest request, 1e6 bytes."""
+    max_frames: int = bounded(20_000, 1, 10**9)
+    """Longest video, frames."""
+    max_pixels: int = bounded(4096 * 2304, 1, 2**27)
+    """Largest frame, pixels."""
+    max_jobs: int = bounded(100, 1, 10**6)
+    """Jobs that are not finished, at most."""
+    keep_hours: float = bounded(24.0, 0, 24 * 365, above=True)
+    """Hours that results and videos are kept after they were made or last used."""
+    min_replicas: int = bounded(1, 1, 10**4)
+    """Processes that hold the version and fill one video at a time, at least; each has a GPU where
+    there are GPUs."""
+    max_replicas: int = bounded(1, 1, 10**4)
+    """Such processes at most; Ray Serve adds some while jobs wait."""
+    cpus: int | None = bounded(None, 1, 10**4)
+    """CPU cores of each. Default: those of this machine, shared by --max-replicas; 1 on a cluster
+    that RAY_ADDRESS names."""
+
+    def __post_init__(self) -> None:
+        _require_registry(self)
+        refuse_out_of_bounds(self)
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"--max-replicas is {self.max_replicas}, --min-replicas {self.min_replicas}: give "
+                "at least as many"
+            )
+        if not (self.on_loopback or self.token_file or _from_environment(SERVE_TOKEN)):
+            raise ValueError(
+                f"--host {self.host} can be reached from other machines: give --token-file, or "
+                f"set {SERVE_TOKEN}"
+            )
+
+    @property
+    def version(self) -> str:
+        """`model`, or its default."""
+        return _chosen(self)
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when only this machine reaches the service."""
+        return self.host in _LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

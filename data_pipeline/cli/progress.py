@@ -6,13 +6,19 @@ stays for results.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import rich.progress
 from rich.console import Console
 
 LINE_EVERY_S = 5.0
+
+Listener = Callable[[int, int], object]
+"""Is given the units that are done, and how many there are; what it raises ends the work."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 class Progress:
@@ -41,9 +47,11 @@ class Progress:
         """Set the number of units that are done."""
         self._done = done
         self._note = note or self._note
+        if (listener := _listener.get()) is not None:
+            listener(done, self._total)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, note=self._note)
-        elif time.monotonic() - self._printed >= LINE_EVERY_S:
+        elif listener is None and time.monotonic() - self._printed >= LINE_EVERY_S:
             self.print_line()
 
     def print_line(self) -> None:
@@ -65,6 +73,9 @@ class Progress:
 def progress(what: str, total: int, unit: str, *, start: int = 0) -> Iterator[Progress]:
     """Show the progress of `what`, from `start` (units an earlier run did) to `total` units."""
     console = Console(stderr=True)
+    if _listener.get() is not None:
+        yield Progress(what, total, unit, start, None)
+        return
     if not console.is_terminal:
         plain = Progress(what, total, unit, start, None)
         try:
@@ -83,6 +94,16 @@ def progress(what: str, total: int, unit: str, *, start: int = 0) -> Iterator[Pr
     )
     with rich.progress.Progress(*columns, console=console) as bar:
         yield Progress(what, total, unit, start, bar)
+
+
+@contextmanager
+def progress_told_to(listener: Listener) -> Iterator[None]:
+    """Tell the progress of all work in the block to `listener`, and print none of it."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def _time(seconds: int) -> str:

@@ -2,12 +2,12 @@
 
 from data_pipeline.cli.command import say
 from data_pipeline.tracking import store_uri
-from mlops.config import InpaintBatchConfig, InpaintConfig
+from mlops.config import InpaintBatchConfig, InpaintConfig, ServeConfig
 from mlops.starter.files import STARTER
 from mlops.tracking.model_uri import parse_model_uri
 
 
-def registry_of(config: InpaintConfig | InpaintBatchConfig) -> str:
+def registry_of(config: InpaintConfig | InpaintBatchConfig | ServeConfig) -> str:
     """The tracking URI that a command uses, absolute; "" where it uses the starter model.
 
     Raises:

@@ -1,4 +1,4 @@
-"""KubeRay's own schemas of RayCluster and RayJob, made strict: what they do not know is refused.
+"""KubeRay's own schemas of its kinds, made strict: what they do not know is refused.
 
 They are read from `kuberay.json.gz`, which was written from the CRDs of KubeRay 1.6.2
 (Apache-2.0, module github.com/ray-project/kuberay/ray-operator, config/crd/bases), without
@@ -15,7 +15,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-KINDS = ("raycluster", "rayjob")
+KINDS = ("raycluster", "rayjob", "rayservice")
 STORED = Path(__file__).parent / "kuberay.json.gz"
 
 

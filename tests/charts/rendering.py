@@ -50,9 +50,14 @@ def pod_templates(manifests):
             yield one["metadata"]["name"], spec["jobTemplate"]["spec"]["template"]
         if one["kind"] == "Pod":
             yield one["metadata"]["name"], one
-        cluster = {"RayCluster": spec, "RayJob": spec.get("rayClusterSpec")}.get(one["kind"])
-        if cluster:
-            kind = one["metadata"]["labels"].get("sttn/kind", "cluster")
+        clusters = {
+            "RayCluster": spec,
+            "RayJob": spec.get("rayClusterSpec"),
+            "RayService": spec.get("rayClusterConfig"),
+        }
+        if cluster := clusters.get(one["kind"]):
+            other = "service" if one["kind"] == "RayService" else "cluster"
+            kind = one["metadata"]["labels"].get("sttn/kind", other)
             yield f"{kind} head", cluster["headGroupSpec"]["template"]
             for group in cluster["workerGroupSpecs"]:
                 yield f"{kind} {group['groupName']}", group["template"]

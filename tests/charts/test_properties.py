@@ -10,7 +10,7 @@ from tests.charts import kuberay_schemas
 from tests.charts.rendering import SETS, containers, objects, of_kind, pods, value_set
 
 KUBERNETES = "1.37"
-OURS = {"RayCluster", "RayJob"}
+OURS = {"RayCluster", "RayJob", "RayService"}
 UNKNOWN = {"PodMonitor"}  # of the Prometheus operator, whose schema is not here
 
 
@@ -104,6 +104,7 @@ def test_the_controller_may_do_what_it_does_and_no_more(manifests):
 def test_ray_wants_its_token_and_says_its_version_everywhere(manifests):
     clusters = [one["spec"] for one in of_kind(manifests, "RayCluster")]
     clusters += [one["spec"]["rayClusterSpec"] for one in of_kind(manifests, "RayJob")]
+    clusters += [one["spec"]["rayClusterConfig"] for one in of_kind(manifests, "RayService")]
     assert clusters
     for spec in clusters:
         assert spec["authOptions"]["mode"] == "token"
@@ -130,7 +131,7 @@ def test_the_head_runs_no_work(manifests):
 
 def test_the_container_of_ray_is_the_first_and_alone(manifests):
     for name, pod in pods(manifests):
-        if name.endswith((" head", " workers", " data")):
+        if name.endswith((" head", " workers", " data", " service")):
             assert [one["name"] for one in pod["containers"]] == ["ray"], name
 
 
@@ -173,7 +174,7 @@ def test_the_default_is_that_nothing_goes_in_or_out(manifests):
 def test_every_pod_is_under_the_default_policy(manifests):
     for one in manifests:
         spec = one.get("spec", {})
-        cluster = spec.get("rayClusterSpec", spec)
+        cluster = spec.get("rayClusterSpec", spec.get("rayClusterConfig", spec))
         templates = [spec["template"]] if one["kind"] == "Deployment" else []
         if one["kind"] in OURS:
             groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
@@ -194,9 +195,10 @@ def test_nobody_but_the_release_and_the_operator_comes_in(manifests):
                     (known,) = space["matchLabels"].values()
                     assert known in ("kuberay-operator", "monitoring", "ingress-nginx")
                     assert rule["ports"]
-                    if known == "ingress-nginx":  # for the allowed host of gpu-team
-                        assert policy["metadata"]["name"] == "sttn-mlflow"
-                        assert [one["port"] for one in rule["ports"]] == [5000]
+                    if known == "ingress-nginx":  # for what gpu-team shows to people
+                        shown = {"sttn-mlflow": 5000, "sttn-service": 8100}
+                        port = shown[policy["metadata"]["name"]]
+                        assert [one["port"] for one in rule["ports"]] == [port]
 
 
 def test_metadata_services_of_clouds_are_out_of_reach(manifests):

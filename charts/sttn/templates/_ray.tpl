@@ -59,6 +59,9 @@ spec:
         {{- if $root.Values.store.existingClaim }}
         - {name: lake, mountPath: /lake}
         {{- end }}
+        {{- if $group.serviceClaim }}
+        - {name: service, mountPath: /service}
+        {{- end }}
         {{- with $root.Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -74,6 +77,11 @@ spec:
     {{- end }}
     {{- with $root.Values.store.existingClaim }}
     - name: lake
+      persistentVolumeClaim:
+        claimName: {{ . }}
+    {{- end }}
+    {{- with $group.serviceClaim }}
+    - name: service
       persistentVolumeClaim:
         claimName: {{ . }}
     {{- end }}
@@ -99,7 +107,8 @@ template:
 {{- end -}}
 
 {{/* spec of a RayCluster: (dict "root" $ "groups" (list …as sttn.ray.group without root…)
-     "autoscaling" false). */}}
+     "autoscaling" false), and, for a cluster of the service, "head" (…as .Values.head…), "headName"
+     and "headResources" (resources of Ray, as JSON). */}}
 {{- define "sttn.ray.spec" -}}
 {{- $root := .root -}}
 {{- $account := printf "%s-%s" (include "sttn.name" $root) (ternary "head" "ray" .autoscaling) -}}
@@ -125,8 +134,12 @@ headGroupSpec:
   serviceType: ClusterIP
   rayStartParams:
     num-cpus: "0"
+    {{- with .headResources }}
+    resources: {{ . | squote | quote }}
+    {{- end }}
   template:
-    {{- include "sttn.ray.pod" (dict "root" $root "component" "ray-head" "group" $root.Values.head "account" $account "token" .autoscaling) | nindent 4 }}
+    {{- $head := .head | default $root.Values.head }}
+    {{- include "sttn.ray.pod" (dict "root" $root "component" (.headName | default "ray-head") "group" $head "account" $account "token" .autoscaling) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
   - {{ include "sttn.ray.group" (merge (dict "root" $root) .) | nindent 4 | trim }}
