@@ -152,8 +152,10 @@ def _options(codec: _Codec, crf: int, mastering: Mastering | None, *, few: bool)
     options = {} if codec.encoder == "ffv1" else {"crf": str(crf)}
     if codec.encoder == "libvpx-vp9":
         options["b"] = "0"  # else crf is only a floor
-    elif codec.encoder == "libx264" and mastering:
-        options["x264-params"] = mastering.x264()
+    elif codec.encoder.startswith("libx264"):
+        # The same bytes whatever machine of a cluster encodes: its faster code differs in rounding.
+        params = ["cpu-independent=1", *([mastering.x264()] if mastering else [])]
+        options["x264-params"] = ":".join(params)
     elif codec.encoder == "libx265":
         # It writes to the terminal past ffmpeg's log.
         params = [mastering.x265()] if mastering else []
