@@ -53,7 +53,8 @@ FLOORS = (
         names.SUBJECT_PROPAGATED,
         "Propagation",
         "Known pixels of earlier and later frames carried along optical flow (DIS of OpenCV), "
-        "trusted as far as the flows forth and back agree; a smooth surface through them elsewhere.",
+        "trusted as far as the flows forth and back agree; a smooth surface through them "
+        "elsewhere.",
     ),
 )
 """In the order of `names.CLASSICAL_SUBJECTS`."""
