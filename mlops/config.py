@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from data_pipeline.cli.command import UserError
 from mlops.starter.files import STARTER
 from mlops.tracking import names
 
@@ -41,6 +42,9 @@ def _chosen(config: "InpaintConfig | InpaintBatchConfig") -> str:
     return config.model or (CHAMPION_URI if config.tracking_uri else STARTER)
 
 
+SEGMENT_FRAMES = 2000
+_WINDOW = 40  # frames that a model which cannot stream is given at once
+
 CANDIDATE_URI = f"models:/{names.MODEL}@{names.CANDIDATE}"
 CHAMPION_URI = f"models:/{names.MODEL}@{names.CHAMPION}"
 
@@ -67,11 +71,12 @@ INPAINT_GROUPS = {
     "encoding": ("codec", "crf", "lossless", "audio", "fps"),
     "measurement": ("truth", "json"),
     "flow": ("flows",),
+    "resume": ("segment_frames",),
 }
 INPAINT_BATCH_GROUPS = {
     "mask": INPAINT_GROUPS["mask"],
     "encoding": INPAINT_GROUPS["encoding"],
-    "job": ("workers", "max_rejected", "json"),
+    "job": ("workers", "max_rejected", "segment_frames", "json"),
 }
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
@@ -248,9 +253,18 @@ class Filling:
     """Keep every audio track, as it is."""
     fps: float = bounded(24.0, 0, 1000, above=True)
     """Frames per second of a folder of pictures; a file says its own."""
+    segment_frames: int = bounded(SEGMENT_FRAMES, 2 * _WINDOW, 10**9)
+    """Frames after which the version begins anew, with the 80 frames before: an interrupted run
+    goes on after the last segment that it filled, and fills what it would have filled. A multiple
+    of 40; a video of no more frames is one segment."""
 
     def __post_init__(self) -> None:
         refuse_out_of_bounds(self)
+        if self.segment_frames % _WINDOW:
+            raise UserError(
+                f"--segment-frames is {self.segment_frames}: give a multiple of {_WINDOW}, so that "
+                "the windows of a model stay where they are"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,9 @@
 - `inpaint.py`: footage, masks, version, result
 - `chosen.py`: the registry that a command uses, if any
 - `pipeline.py`: decoding, the model and encoding, overlapping
-- `filling.py`: frame by frame through a model, as a library
+- `filling.py`: frame by frame through a model, as a library; a long video in segments
+- `segments.py`: segments that an interrupted run has filled, kept until a video is written
+- `footage_files.py`: footage by its name: where its files are, what tells them from changed ones
 - `batch.py`: many videos: one Ray Data job, what is refused, the manifest last
 - `batch_inputs.py`: a folder, a prefix or a table -> each video with its mask and its output
 - `batch_actor.py`: work of one actor of a batch: one loaded version, one video at a time

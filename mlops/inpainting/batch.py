@@ -37,7 +37,7 @@ from data_pipeline.storage.lease import lease
 from mlops.config import InpaintBatchConfig
 from mlops.inpainting import batch_inputs, batch_results
 from mlops.inpainting.batch_actor import ERROR, JOB, RESULT, BatchTask, FillingActor
-from mlops.inpainting.batch_inputs import Footage, Found, Job
+from mlops.inpainting.batch_inputs import Found, Job
 from mlops.inpainting.batch_results import (
     ALREADY,
     LEASE,
@@ -49,6 +49,7 @@ from mlops.inpainting.batch_results import (
     WORK,
     Result,
 )
+from mlops.inpainting.footage_files import Footage
 from mlops.inpainting.inpaint import encoding_of
 from mlops.media.files import one_name
 from mlops.tracking import registry

@@ -23,9 +23,11 @@ from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.storage import disk, lake
 from data_pipeline.tracking.store_errors import translated
 from mlops.config import Filling, InpaintConfig
-from mlops.inpainting.batch_inputs import Footage, Job, on_disk
-from mlops.inpainting.batch_results import OK, REJECTED, Result, note_of
+from mlops.inpainting.batch_inputs import Job
+from mlops.inpainting.batch_results import OK, REJECTED, SEGMENTS, Result, note_of
+from mlops.inpainting.footage_files import Footage, on_disk
 from mlops.inpainting.inpaint import Inpainted, check_model, fill, prepared
+from mlops.inpainting.segments import Place
 from mlops.tracking import names
 from mlops.tracking.loaded_model import LoadedModel, load
 from mlops.tracking.registry import Version
@@ -55,9 +57,13 @@ class BatchTask:
 
     def identity(self, job: Job) -> str:
         """Hash all that decides what the output of a video is."""
-        mask = _stamp(job.mask) if isinstance(job.mask, Footage) else job.mask
-        video = None if job.video is None else _stamp(job.video)
+        mask = job.mask.stamp() if isinstance(job.mask, Footage) else job.mask
+        video = None if job.video is None else job.video.stamp()
         return sha256_of_json([self.settings_sha256, job.name, video, mask, job.out])
+
+    def place(self, job: Job) -> Place:
+        """Where segments of a long video are kept while it is worked."""
+        return Place(uri=lake.join(self.out, SEGMENTS, job.out), identity=self.identity(job))
 
     def rejected(self, job: Job, reason: str) -> Result:
         """Return the row of a video that cannot be filled."""
@@ -105,16 +111,22 @@ class FillingActor:
         """Fill the video of a row; an error is one of the whole batch, not of the video."""
         if self._wrong:
             return {RESULT: b"", ERROR: self._wrong}
-        job = Job.decode(row[JOB])
-        deaths: int = ray.get(self._tries.begin.remote(job.out))
         try:
-            if deaths >= MAX_WORKER_DEATHS:
-                return _answer(self._task.rejected(job, f"ended its worker {deaths} times"))
-            return _answer(self._result(job))
+            return _answer(self._tried(Job.decode(row[JOB])))
         except Exception as error:  # Refused: no room, no store, or a model that answers nonsense
             return {RESULT: b"", ERROR: errors.encode(error)}
+
+    def _tried(self, job: Job) -> Result:
+        """Fill a video, unless it ended its worker again and again."""
+        # That is at the same place each time; a long video that came further is tried once more.
+        attempt = f"{job.out} {self._task.place(job).count()}"
+        deaths: int = ray.get(self._tries.begin.remote(attempt))
+        try:
+            if deaths >= MAX_WORKER_DEATHS:
+                return self._task.rejected(job, f"ended its worker {deaths} times")
+            return self._result(job)
         finally:
-            self._tries.end.remote(job.out)
+            self._tries.end.remote(attempt)
 
     def _result(self, job: Job) -> Result:
         """Fill a video and leave a note that it is done; or say why it cannot be.
@@ -155,7 +167,8 @@ class FillingActor:
                 tracking_uri=task.tracking_uri,
                 filling=task.filling,
             )
-            done = _filled(config, task.version, self._model, _names(job, video, mask))
+            place, known = task.place(job), _names(job, video, mask)
+            done = _filled(config, task.version, self._model, place, known)
             out.finish()
         return Result(
             video=job.name,
@@ -174,12 +187,16 @@ class FillingActor:
 
 
 def _filled(
-    config: InpaintConfig, version: Version, model: LoadedModel, known: dict[str, str]
+    config: InpaintConfig,
+    version: Version,
+    model: LoadedModel,
+    place: Place,
+    known: dict[str, str],
 ) -> Inpainted:
     """Fill a video; errors name it as it is known (local path -> URI), and not its local copy."""
     try:
         with prepared(config) as ready:
-            return fill(ready, version, model)
+            return fill(ready, version, model, place)
     except UserError as error:
         text = str(error)
         for local, name in known.items():
@@ -235,10 +252,6 @@ def _output(uri: str) -> Iterator[_Output]:
 
 def _answer(result: Result) -> Row:
     return {RESULT: result.encode(), ERROR: ""}
-
-
-def _stamp(footage: Footage) -> list[Any]:
-    return [footage.uri, *map(list, footage.files)]
 
 
 def _name(mask: str | Footage) -> str:

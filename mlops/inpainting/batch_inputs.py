@@ -5,9 +5,8 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,35 +16,17 @@ from pydantic import TypeAdapter
 
 from data_pipeline.cli.canonical import canonical_json
 from data_pipeline.cli.command import UserError, first_few, nearest
-from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.format.catalogue import decode_table
 from data_pipeline.sources.listing import decoded, is_folder, is_junk, is_sidecar
 from data_pipeline.sources.numbering import natural
-from data_pipeline.sources.video_files import files_below
+from data_pipeline.sources.video_files import WHEEL, files_below
 from data_pipeline.storage import lake
+from mlops.inpainting.footage_files import Footage, file_of, find_footage, folder_of, is_picture
 from mlops.media.mask_reading import is_boxes
-from mlops.media.video import PICTURES
 
 _TABLES = (".csv", ".parquet")
 _VIDEO, _MASK, _OUT = "video", "mask", "out"  # columns of a table
 _REQUESTS = 16  # to a store at once, for the files that a table names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footage:
-    """A file, or a folder of pictures, that was there when the batch began."""
-
-    uri: str
-    """Absolute path or s3://bucket/key."""
-    files: tuple[tuple[str, int, float], ...]
-    """Name, bytes and time of the last change (seconds since 1970, by the store) of the file, or of
-    each picture right below the folder."""
-    folder: bool
-
-    @property
-    def bytes(self) -> int:
-        """Size of all its files."""
-        return sum(size for _, size, _ in self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,22 +100,6 @@ def absolute_masks(masks: str) -> str:
     return masks if not masks or is_boxes(masks) else lake.absolute(masks)
 
 
-@contextmanager
-def on_disk(footage: Footage) -> Iterator[Path]:
-    """Give footage a local path; what comes from a store is there until the end."""
-    if not footage.folder:
-        with lake.local_copy(footage.uri) as path:
-            yield path
-    elif not lake.is_s3(footage.uri):
-        yield Path(footage.uri)
-    else:
-        with scratch_folder("pictures") as folder:
-            local = folder / footage.uri.rpartition("/")[2]
-            for name, _, _ in footage.files:
-                lake.download(lake.join(footage.uri, name), local / name)
-            yield local
-
-
 def _of_folder(uri: str, masks: str) -> Found:
     entries = lake.list_entries(uri)
     if not entries and not is_folder(uri):
@@ -155,7 +120,7 @@ def _of_folder(uri: str, masks: str) -> Found:
     jobs = []
     for file in sorted(files, key=lambda one: (natural(one.name), one.name)):
         stem = str(PurePosixPath(file.name).with_suffix(""))
-        video = _file(file.uri, known[file.name])
+        video = file_of(file.uri, known[file.name])
         jobs.append(_job(file.name, video, shared, stem, f"{stem}.mp4"))
     return Found(jobs=tuple(jobs), passed_over=tuple(passed_over))
 
@@ -212,7 +177,7 @@ def _masks(masks: str) -> _Masks:
     if entries or is_folder(uri):
         return _Masks(uri=uri, each=_by_stem(uri, entries))
     try:
-        return _Masks(uri=uri, all=_file(uri, lake.entry(uri)), each={})
+        return _Masks(uri=uri, all=file_of(uri, lake.entry(uri)), each={})
     except FileNotFoundError as error:
         raise UserError(
             f"--masks {masks} is not there: give a picture, a video, boxes x,y,width,height, or "
@@ -226,25 +191,17 @@ def _by_stem(uri: str, entries: Sequence[lake.Entry]) -> dict[str, list[Footage]
     folders: dict[str, list[lake.Entry]] = {}
     for one in entries:
         path = PurePosixPath(one.name)
-        picture = path.suffix.lower() in PICTURES
+        picture = is_picture(one.name)
         if any(map(is_junk, path.parts)) or (is_sidecar(path.name) and not picture):
             continue
-        found.setdefault(str(path.with_suffix("")), []).append(_file(lake.join(uri, one.name), one))
+        found.setdefault(str(path.with_suffix("")), []).append(
+            file_of(lake.join(uri, one.name), one)
+        )
         if picture and path.parent.name:
             folders.setdefault(str(path.parent), []).append(one)
     for name, pictures in folders.items():
-        found.setdefault(name, []).append(_folder(lake.join(uri, name), pictures))
+        found.setdefault(name, []).append(folder_of(lake.join(uri, name), pictures))
     return found
-
-
-def _file(uri: str, entry: lake.Entry) -> Footage:
-    name = uri.rpartition("/")[2]
-    return Footage(uri=uri, files=((name, entry.size, entry.modified),), folder=False)
-
-
-def _folder(uri: str, pictures: Sequence[lake.Entry]) -> Footage:
-    files = ((one.name.rpartition("/")[2], one.size, one.modified) for one in pictures)
-    return Footage(uri=uri, files=tuple(files), folder=True)
 
 
 def _job(name: str, video: Footage, masks: _Masks, stem: str, out: str) -> Job:
@@ -315,21 +272,14 @@ def _job_of_row(row: Mapping[str, str], base: str, masks: _Masks | None) -> Job:
 
 
 def _footage(base: str, name: str) -> Footage | None:
-    """Find what a table names: a file, or a folder with pictures; None where there is neither."""
-    uri = _resolved(base, name)
-    try:
-        return _file(uri, lake.entry(uri))
-    except FileNotFoundError:
-        pictures = [
-            one
-            for one in lake.list_entries(uri)
-            if "/" not in one.name and one.name.lower().endswith(PICTURES) and not is_junk(one.name)
-        ]
-        return _folder(uri, pictures) if pictures else None
+    """Find what a table names; None where there is nothing."""
+    return find_footage(_resolved(base, name))
 
 
 def _resolved(base: str, name: str) -> str:
     """Return what a table names as an absolute path or a URI; paths are relative to the table."""
+    if name.startswith(WHEEL):
+        return name
     if re.match(r"[a-z0-9]+://|[/~]", name):
         return lake.absolute(name)
     if not lake.is_s3(base):

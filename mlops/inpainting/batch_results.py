@@ -18,8 +18,9 @@ from data_pipeline.storage import lake
 RESULTS = "results.parquet"
 MANIFEST = "manifest.json"
 WORK = "_work"
-"""Folder of what is there only while a batch works: notes and the lease."""
+"""Folder of what is there only while a batch works: notes, segments of long videos, the lease."""
 NOTES = f"{WORK}/done"
+SEGMENTS = f"{WORK}/segments"
 LEASE = f"{WORK}/lease"
 
 SCHEMA = 1
