@@ -1,6 +1,7 @@
 """`k8s/submit.py` against a real Ray head that wants a token."""
 
 import json
+import re
 import secrets
 import signal
 import subprocess
@@ -80,6 +81,19 @@ def test_a_job_is_followed_to_its_end_and_not_done_twice(tmp_path, submit):
     code, out, err = finish(submit("shard", *sharding(tmp_path, "--json")), SECONDS)
     assert code == 0, out + err
     assert "v1: already there" in out
+
+
+def test_a_batch_of_videos_runs_again_and_finds_what_is_done(tmp_path, submit):
+    write_videos(tmp_path / "films", [4, 4])
+    batch = "inpaint", "--", tmp_path / "films", tmp_path / "lake/clean", "--masks", "8,8,30,20"
+    code, out, err = finish(submit(*batch), SECONDS)
+    assert code == 0, out + err
+    assert ": submitted: sttn-inpaint-batch /" in out
+    assert "2 videos: 2 written, by starter in" in out
+    write_videos(tmp_path / "films", [4, 4, 4])
+    code, out, err = finish(submit(*batch), SECONDS)
+    assert code == 0, out + err
+    assert re.search(r"3 videos: \d written, \d there already, by starter in", out)
 
 
 def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submit):
