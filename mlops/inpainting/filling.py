@@ -192,9 +192,11 @@ class _Frames:
 
     def ahead(self, limit: int) -> Iterator[Pair]:
         """From the next frame on, as many as there are and `limit` allows."""
-        waiting = [one.small for one in self._waiting]
-        yield from waiting
-        for _ in range(limit - len(waiting)):
+        waiting = deque(one.small for one in self._waiting)
+        left = limit - len(waiting)
+        while waiting:
+            yield waiting.popleft()
+        for _ in range(left):
             one = self._read()
             if one is None:
                 return

@@ -78,7 +78,7 @@ def run(
             encoded.put(one)
             extent.add(one.hole.mask)
             bar.advance()
-    if segments and place:
+    if place:
         place.forget()
     seconds = time.monotonic() - began
     compared = {"compare": truth.busy_s} if truth else {}
