@@ -256,9 +256,8 @@ class Filling:
     fps: float = bounded(24.0, 0, 1000, above=True)
     """Frames per second of a folder of pictures; a file says its own."""
     segment_frames: int = bounded(SEGMENT_FRAMES, 2 * _WINDOW, 10**9)
-    """Frames after which the version begins anew, with the 80 frames before: an interrupted run
-    goes on after the last segment that it filled, and fills what it would have filled. A multiple
-    of 40; a video of no more frames is one segment."""
+    """Length of a segment in frames: an interrupted run goes on after the last one that it filled.
+    At each the version begins anew, with the 80 frames before it. A multiple of 40."""
 
     def __post_init__(self) -> None:
         refuse_out_of_bounds(self)

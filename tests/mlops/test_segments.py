@@ -2,19 +2,24 @@
 
 import random
 import time
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from data_pipeline.cli.command import UserError
+from data_pipeline.storage import lake
 from mlops import inpaint
 from mlops.fills.flow import dis
 from mlops.fills.propagation import diffused, propagated
 from mlops.inpainting.filling import CONTEXT, How, filled
+from mlops.inpainting.segments import Place, opened
 from mlops.media.holes import Hole
 from mlops.media.video import Timed
 from mlops.tracking import loaded_model
 from tests.faults.processes import finish, kill, start_command
+from tests.loopback import bucket_on_s3
 from tests.mlops import foreign
 from tests.tiny import write_video
 from tests.training.small import SIDE, small_generator
@@ -89,6 +94,35 @@ def test_segments_give_the_frames_of_the_video_in_one_piece(fill, how):
     assert len(segments) == 3
     assert segments[0] <= 80 + 70
     assert segments[1] <= CONTEXT + 80 + 70
+
+
+def test_at_full_resolution_an_interrupted_video_goes_on_to_the_same_frames(tmp_path):
+    """There the network remembers which part of the frame it works on."""
+    model, how = Network("none"), How(native=True, propagate=False, segment_frames=80)
+    place = Place(uri=str(tmp_path / "kept"), identity="one")
+
+    def results(frames=FRAMES):
+        with (
+            opened(place, 80) as segments,
+            closing(filled(model, _wandering(), how, segments)) as all,
+        ):
+            return np.stack([one.result for one in islice(all, frames)])
+
+    whole = results()
+    place.forget()
+    assert (results(130) == whole[:130]).all()
+    assert place.count() == 1
+    assert (results() == whole).all()
+    assert place.count() == 2  # of three: the last one is not whole
+
+
+def _wandering():
+    """Frames of three times the network's size, with a hole that goes from side to side."""
+    for i, (timed, _) in enumerate(_film(side=3 * SIDE)):
+        mask = np.zeros(timed.frame.shape[:2], np.uint8)
+        left = abs(i % 80 - 40)
+        mask[20:26, left : left + 6] = 1
+        yield timed, Hole(mask, None)
 
 
 def _run(uri, *argv):
@@ -181,6 +215,28 @@ def test_a_segment_is_of_whole_windows(film, capsys):
     uri, command = film
     assert _run(uri, *command[:-3], "--segment-frames", 90) == 2
     assert "--segment-frames is 90: give a multiple of 40" in capsys.readouterr().err
+
+
+def test_segments_are_kept_in_a_store():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), np.uint8)
+    with bucket_on_s3("lake") as bucket:
+        old, new = (Place(uri=f"{bucket}/_work/a.mp4", identity=name) for name in ("old", "new"))
+        for place in (old, new):
+            with opened(place, 3) as segments, segments.writing(0) as keep:
+                assert segments.count == 0
+                for frame in frames:
+                    keep(frame)
+        assert (old.count(), new.count()) == (0, 1)
+        with opened(new, 3) as segments:
+            assert segments.count == 1
+            assert (np.stack(list(segments.changes(0, (4, 6, 3)))) == frames).all()
+            with segments.writing(1) as keep:
+                keep(frames[0])  # of the end of a video, which is soon written
+        with opened(new, 4) as segments:
+            assert segments.count == 0
+        assert new.count() == 1
+        new.forget()
+        assert lake.list_files(bucket) == []
 
 
 @pytest.mark.faults
