@@ -3,7 +3,7 @@
 | file | idea |
 |---|---|
 | `cluster.py` | command: install, upgrade, inspect, uninstall the release |
-| `submit.py` | command: shard, train or evaluate as a job, followed to its end |
+| `submit.py` | command: shard, train, evaluate or inpaint as a job, followed to its end |
 | `controller.py` | command, a deployment of the chart: polls the registry; one replica leads |
 | `evaluation_jobs.py` | one evaluation job for each pending version of the registry |
 | `self_test.py` | command, `helm test`: storage, registry and Ray used from inside the cluster |

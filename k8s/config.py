@@ -12,7 +12,7 @@ import tyro
 from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
 from data_pipeline.cli.command import nearest
 
-KINDS = ("shard", "train", "evaluate")
+KINDS = ("shard", "train", "evaluate", "inpaint")
 LOGS = "logs"
 RELEASE = "sttn"
 
@@ -32,7 +32,7 @@ class SubmitConfig:
     """
 
     what: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(metavar="shard|train|evaluate|logs")
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="shard|train|evaluate|inpaint|logs")
     ] = ""
     """What to run; or `logs`, to follow a job again by its name."""
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|NAME")] = ""
@@ -75,7 +75,7 @@ class SubmitConfig:
             raise ValueError(f"--address is {self.address!r}: give http(s)://host:8265")
         if self.what == LOGS and not self.preset:
             raise ValueError("logs of which job? Give its name: submit.py logs NAME")
-        if self.what in ("shard", "evaluate") and self.preset:
+        if self.what not in ("train", LOGS) and self.preset:
             raise ValueError(
                 f"{self.what} has no presets, {self.preset!r} is none: its flags follow after --"
             )

@@ -15,16 +15,23 @@ from dataclasses import dataclass
 from data_pipeline.cli.bounds import flag
 from data_pipeline.cli.command import UserError, first_few, parse
 from data_pipeline.config import RENAMED, Command, ShardConfig
-from mlops.config import EvaluateConfig
+from mlops.config import EvaluateConfig, InpaintBatchConfig
+from mlops.media.mask_reading import is_boxes
 from training.config.invocation import invocation
 from training.config.train_config import ENVIRONMENT
 
 LONGEST = 47  # characters of a RayJob's name that KubeRay takes
-_INSTALLED = {"shard": "sttn-data", "train": "sttn-train", "evaluate": "sttn-evaluate"}
+_INSTALLED = {
+    "shard": "sttn-data",
+    "train": "sttn-train",
+    "evaluate": "sttn-evaluate",
+    "inpaint": "sttn-inpaint-batch",
+}
 _IN_CHECKOUT = {
     "shard": "python data_pipeline/run.py",
     "train": "python training/run.py",
     "evaluate": "python mlops/evaluate.py",
+    "inpaint": "python mlops/inpaint_batch.py",
 }
 
 
@@ -35,7 +42,7 @@ class JobRequest:
     name: str
     """Lower case letters, digits and hyphens."""
     kind: str
-    """shard, train or evaluate."""
+    """shard, train, evaluate or inpaint."""
     arguments: str
     """Arguments of the command, quoted for a shell."""
     entrypoint: str
@@ -48,7 +55,7 @@ def job_request(
     """Build the job of a command line.
 
     Args:
-        kind: shard, train or evaluate.
+        kind: shard, train, evaluate or inpaint.
         preset: preset of training; "" = its default.
         flags: flags of the command.
         checkout: run in a checkout of this project instead of an installation.
@@ -84,7 +91,7 @@ def check_ray(there: str, who: str) -> None:
 
 
 def _read(kind: str, words: Sequence[str]) -> tuple[str, Sequence[tuple[str, str | None]]]:
-    """Return the run, data set or version that a job works on, and its flags that hold paths.
+    """Return what a job works on (run, data set, version or folder), and its flags with paths.
 
     Two jobs of one kind that work on the same thing are the same job.
     """
@@ -95,13 +102,23 @@ def _read(kind: str, words: Sequence[str]) -> tuple[str, Sequence[tuple[str, str
         shard = parse(Command, words, prog="data_pipeline/run.py", description="", renamed=RENAMED)
         assert isinstance(shard, ShardConfig)
         places = [*(("--input", one) for one in shard.input), ("--output", shard.output)]
-        return "-".join(shard.output.rstrip("/").split("/")[-2:]), places
+        return _last_two(shard.output), places
+    if kind == "inpaint":
+        batch = parse(InpaintBatchConfig, words, prog="inpaint_batch", description="")
+        places = [("INPUTS", batch.inputs), ("OUT", batch.out)]
+        places += [(flag(name), getattr(batch, name)) for name in ("masks", "tracking_uri")]
+        return _last_two(batch.out), [one for one in places if not is_boxes(one[1])]
     judged = parse(EvaluateConfig, words, prog="evaluate", description="")
     if judged.watch:
         raise UserError("--watch never ends, and a job has a deadline: start it beside MLflow")
     named = ("data", "tracking_uri", "masks", "flows", "i3d")
     places = [(flag(name), getattr(judged, name)) for name in named]
     return judged.model.removeprefix("models:/"), places
+
+
+def _last_two(place: str) -> str:
+    """Return the last two parts of a path or URI."""
+    return "-".join(place.rstrip("/").split("/")[-2:])
 
 
 def _check_places(places: Sequence[tuple[str, str | None]]) -> None:

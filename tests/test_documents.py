@@ -280,7 +280,7 @@ def test_the_values_of_a_cloud_make_the_whole_release(cloud):
     values = yaml.safe_load((ROOT / f"examples/values-{cloud}.yaml").read_text())
     made = objects(values)
     assert of_kind(made, "RayCluster")
-    assert len(of_kind(made, "RayJob")) == 3
+    assert len(of_kind(made, "RayJob")) == 4
     (cluster,) = of_kind(made, "RayCluster")
     assert cluster["spec"]["enableInTreeAutoscaling"]
     with pytest.raises(Exception, match="workres"):

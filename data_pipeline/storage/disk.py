@@ -150,9 +150,14 @@ def remove_empty_folders(path: str, names: Sequence[str]) -> None:
 
 def part_beside(target: Path) -> Path:
     """Make a new name beside `target` for the file while it is written."""
+    return hidden_beside(target, f"{secrets.token_hex(4)}{PART}")
+
+
+def hidden_beside(target: Path, ending: str) -> Path:
+    """Return a hidden name beside `target`, with an ending of at most 14 characters."""
     name = target.name
     stem = name if len(os.fsencode(name)) <= _MAX_STEM else name[: _MAX_STEM // 4]
-    return target.with_name(f".{stem}.{secrets.token_hex(4)}{PART}")
+    return target.with_name(f".{stem}.{ending}")
 
 
 @contextmanager

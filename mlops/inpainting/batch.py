@@ -1,4 +1,4 @@
-"""Fills many videos with one version: what can be refused, one Ray Data job, the manifest last.
+"""Fills many videos with one version: one Ray Data job, the manifest last.
 
 OUT belongs to one batch: the same INPUTS, --masks, options and version. While it works there is a
 note below OUT/_work for each video that is done; at the end come results.parquet, then
@@ -13,13 +13,11 @@ manifest.json. So
 - a folder that holds files of the same names from elsewhere is refused.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import PurePosixPath
 from typing import Any
 
 import ray
@@ -28,16 +26,17 @@ from ray.data import ActorPoolStrategy
 
 from data_pipeline.cli import errors
 from data_pipeline.cli.canonical import canonical_json, sha256_of_json
-from data_pipeline.cli.command import UserError, first_few, say
+from data_pipeline.cli.command import say
 from data_pipeline.cli.progress import progress
 from data_pipeline.cli.ray_session import actor_beside_driver, check, ray_session
 from data_pipeline.cli.rejection import Budget, Tries
 from data_pipeline.storage import lake
 from data_pipeline.storage.lease import lease
 from mlops.config import InpaintBatchConfig
-from mlops.inpainting import batch_inputs, batch_results
+from mlops.inpainting import batch_results
 from mlops.inpainting.batch_actor import ERROR, JOB, RESULT, BatchTask, FillingActor
-from mlops.inpainting.batch_inputs import Footage, Found, Job
+from mlops.inpainting.batch_checks import check_outputs, refuse_other
+from mlops.inpainting.batch_inputs import Found, Job, absolute_masks, of_folder, shared
 from mlops.inpainting.batch_results import (
     ALREADY,
     LEASE,
@@ -49,8 +48,7 @@ from mlops.inpainting.batch_results import (
     WORK,
     Result,
 )
-from mlops.inpainting.inpaint import encoding_of
-from mlops.media.files import one_name
+from mlops.inpainting.batch_table import is_table, of_table
 from mlops.tracking import registry
 from mlops.tracking.registry import Version
 
@@ -125,8 +123,8 @@ def inpaint_batch(config: InpaintBatchConfig, uri: str) -> Batch:
     """
     began = time.monotonic()
     out = lake.absolute(config.out)
-    found = batch_inputs.find(config.inputs, config.masks)
-    _check_outputs(config, out, found)
+    found = _find(config)
+    check_outputs(config, out, found.jobs)
     say(found.in_words(config.inputs))
     version = registry.resolve(uri, config.version)
     settings = _settings(config, version)
@@ -135,10 +133,11 @@ def inpaint_batch(config: InpaintBatchConfig, uri: str) -> Batch:
         version=version,
         out=out,
         filling=config.filling,
+        flows=any(job.flows for job in found.jobs),
         settings_sha256=sha256_of_json(settings),
     )
     there = lake.list_entries(out)
-    _refuse_other(out, settings, found.jobs, there)
+    refuse_other(out, settings, found.jobs, there)
     check()
     with lease(lake.join(out, LEASE), what=f"OUT {out}", seconds=_LEASE_S) as held:
         rows = _rows(config, task, found.jobs)
@@ -155,102 +154,26 @@ def inpaint_batch(config: InpaintBatchConfig, uri: str) -> Batch:
     return batch
 
 
-# ------------------------------------------------------------------ what is refused
+def _find(config: InpaintBatchConfig) -> Found:
+    """List the videos of INPUTS with what belongs to them."""
+    given = shared(config.masks, config.truth, config.flows, config.compare)
+    uri = lake.absolute(config.inputs)
+    return of_table(uri, given) if is_table(uri) else of_folder(uri, given)
 
 
 def _settings(config: InpaintBatchConfig, version: Version) -> dict[str, Any]:
     """Return everything that decides what OUT holds, but for the files themselves."""
     return {
         "inputs": lake.absolute(config.inputs),
-        "masks": batch_inputs.absolute_masks(config.masks),
+        "masks": absolute_masks(config.masks),
+        "truth": config.truth and lake.absolute(config.truth),
+        "flows": config.flows and lake.absolute(config.flows),
+        "compare": config.compare,
         "model": version.uri,
         # A version of the same number in another registry is another one.
         "model_files": version.source,
         **asdict(config.filling),
     }
-
-
-def _check_outputs(config: InpaintBatchConfig, out: str, found: Found) -> None:
-    """Refuse outputs that cannot be written, are one file, or are inputs.
-
-    Raises:
-        UserError: one of them is so.
-    """
-    _refuse_inside(out, config)
-    encoding = encoding_of(config.filling)
-    names: dict[str, Job] = {}
-    for job in found.jobs:
-        what = f"out {job.out!r} of {job.name}"
-        _check_name(job.out, what)
-        encoding.check(PurePosixPath(job.out).suffix.lower(), what)
-        name = job.out if lake.is_s3(out) else one_name(job.out)
-        other = names.setdefault(name, job)
-        if other is not job:
-            raise UserError(
-                f"{other.name} and {job.name} would both be written to {job.out}: rename one, or "
-                "give a table with a column out"
-            )
-    read = {_real(one.uri): one.uri for job in found.jobs for one in _footage(job)}
-    for job in found.jobs:
-        if there := read.get(_real(lake.join(out, job.out))):
-            raise UserError(f"the output of {job.name} is the input {there}: give another OUT")
-
-
-def _refuse_inside(out: str, config: InpaintBatchConfig) -> None:
-    """Refuse an OUT whose files would be inputs of the next run."""
-    inputs = lake.absolute(config.inputs)
-    masks = batch_inputs.absolute_masks(config.masks)
-    for what, place in (("INPUTS", inputs), ("--masks", masks)):
-        if place and f"{_real(out)}/".startswith(f"{_real(place)}/"):
-            raise UserError(
-                f"OUT {out} lies in {what} {place}, so that its videos would be inputs the next "
-                "time: give a folder beside it"
-            )
-
-
-def _check_name(out: str, what: str) -> None:
-    path = PurePosixPath(out)
-    outside = path.is_absolute() or ".." in path.parts or "://" in out
-    if outside or str(path) != out or path.parts[0] == WORK:
-        raise UserError(f"{what} is no path below OUT: give a name such as a/b.mp4")
-
-
-def _refuse_other(
-    out: str, settings: dict[str, Any], jobs: Sequence[Job], there: Sequence[lake.Entry]
-) -> None:
-    """Refuse an OUT that holds another batch, or files that are nobody's to replace."""
-    manifest = batch_results.read_manifest(out)
-    if manifest is not None:
-        held = manifest["settings"]
-        differing = [
-            name for name in sorted(held | settings) if held.get(name) != settings.get(name)
-        ]
-        if differing:
-            parts = (f"{one}: there {held.get(one)}, now {settings.get(one)}" for one in differing)
-            raise UserError(
-                f"{out} holds the results of another batch ({'; '.join(parts)}): give another "
-                f"OUT, or delete {MANIFEST} there to fill all videos anew"
-            )
-        return
-    names = {one.name for one in there}
-    if RESULTS in names or any(name.startswith(f"{WORK}/") for name in names):
-        return  # a batch that did not come to its end, or whose manifest was deleted
-    if foreign := names & {job.out for job in jobs}:
-        raise UserError(
-            f"{out} holds {len(foreign)} files that would be replaced ({first_few(foreign)}), and "
-            "no batch made them: give an empty or a new OUT"
-        )
-
-
-def _footage(job: Job) -> list[Footage]:
-    return [one for one in (job.video, job.mask) if isinstance(one, Footage)]
-
-
-def _real(uri: str) -> str:
-    return uri if lake.is_s3(uri) else os.path.realpath(uri)
-
-
-# ------------------------------------------------------------------ the work
 
 
 def _rows(config: InpaintBatchConfig, task: BatchTask, jobs: Sequence[Job]) -> list[Result]:
@@ -335,7 +258,7 @@ def _same(before: Sequence[Result], now: Sequence[Result]) -> bool:
 
 def _tidy(out: str, jobs: Sequence[Job]) -> None:
     """Delete notes, the lease, and parts of outputs whose worker was killed."""
-    outs = {job.out for job in jobs}
+    outs = {path for job in jobs for path in job.outputs}
     parts = [one.name for one in lake.list_partial_files(out) if _target(one.name) in outs]
     notes = [name for name in lake.list_files(out) if name.startswith(f"{WORK}/")]
     lake.remove_files(out, [*parts, *notes])

@@ -7,7 +7,7 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -23,9 +23,12 @@ from data_pipeline.cli.scratch import scratch_folder
 from data_pipeline.storage import disk, lake
 from data_pipeline.tracking.store_errors import translated
 from mlops.config import Filling, InpaintConfig
-from mlops.inpainting.batch_inputs import Footage, Job, on_disk
-from mlops.inpainting.batch_results import OK, REJECTED, Result, note_of
+from mlops.evaluation.truth import MODEL, PROPAGATION, TELEA
+from mlops.inpainting.batch_inputs import Job
+from mlops.inpainting.batch_results import OK, REJECTED, SEGMENTS, Result, note_of
+from mlops.inpainting.footage_files import Footage, on_disk
 from mlops.inpainting.inpaint import Inpainted, check_model, fill, prepared
+from mlops.inpainting.segments import Place
 from mlops.tracking import names
 from mlops.tracking.loaded_model import LoadedModel, load
 from mlops.tracking.registry import Version
@@ -50,14 +53,20 @@ class BatchTask:
     out: str
     """URI of OUT."""
     filling: Filling
+    flows: bool
+    """True when some video has optical flow of its own."""
     settings_sha256: str
     """Hash of everything that decides what the outputs are, but for videos and masks."""
 
     def identity(self, job: Job) -> str:
         """Hash all that decides what the output of a video is."""
-        mask = _stamp(job.mask) if isinstance(job.mask, Footage) else job.mask
-        video = None if job.video is None else _stamp(job.video)
-        return sha256_of_json([self.settings_sha256, job.name, video, mask, job.out])
+        given = [one and one.stamp() for one in (job.video, job.truth, job.flows)]
+        mask = job.mask.stamp() if isinstance(job.mask, Footage) else job.mask
+        return sha256_of_json([self.settings_sha256, job.name, mask, *given, *job.outputs])
+
+    def place(self, job: Job) -> Place:
+        """Where segments of a long video are kept while it is worked."""
+        return Place(uri=lake.join(self.out, SEGMENTS, job.out), identity=self.identity(job))
 
     def rejected(self, job: Job, reason: str) -> Result:
         """Return the row of a video that cannot be filled."""
@@ -95,7 +104,7 @@ class FillingActor:
                 raise Refused(f"{task.version.uri} ended its process again and again when loaded")
             with translated(task.tracking_uri):
                 self._model: LoadedModel = load(task.tracking_uri, task.version)
-            check_model(self._model, task.filling, flows=False)
+            check_model(self._model, task.filling, flows=task.flows)
         except Exception as error:
             self._wrong = errors.encode(error)
         finally:
@@ -105,16 +114,22 @@ class FillingActor:
         """Fill the video of a row; an error is one of the whole batch, not of the video."""
         if self._wrong:
             return {RESULT: b"", ERROR: self._wrong}
-        job = Job.decode(row[JOB])
-        deaths: int = ray.get(self._tries.begin.remote(job.out))
         try:
-            if deaths >= MAX_WORKER_DEATHS:
-                return _answer(self._task.rejected(job, f"ended its worker {deaths} times"))
-            return _answer(self._result(job))
+            return _answer(self._tried(Job.decode(row[JOB])))
         except Exception as error:  # Refused: no room, no store, or a model that answers nonsense
             return {RESULT: b"", ERROR: errors.encode(error)}
+
+    def _tried(self, job: Job) -> Result:
+        """Fill a video, unless it ended its worker again and again."""
+        # That is at the same place each time; a long video that came further is tried once more.
+        attempt = f"{job.out} {self._task.place(job).count()}"
+        deaths: int = ray.get(self._tries.begin.remote(attempt))
+        try:
+            if deaths >= MAX_WORKER_DEATHS:
+                return self._task.rejected(job, f"ended its worker {deaths} times")
+            return self._result(job)
         finally:
-            self._tries.end.remote(job.out)
+            self._tries.end.remote(attempt)
 
     def _result(self, job: Job) -> Result:
         """Fill a video and leave a note that it is done; or say why it cannot be.
@@ -135,32 +150,43 @@ class FillingActor:
         return made
 
     def _made(self, job: Job) -> Result:
-        """Fill a video and write its output."""
+        """Fill a video and write its outputs."""
         task = self._task
         assert job.video is not None
         assert not job.bad
         began = time.monotonic()
-        with (
-            _local(job.video) as video,
-            _local(job.mask) as mask,
-            _output(lake.join(task.out, job.out)) as out,
-            redirect_stdout(io.StringIO()) as said,
-            redirect_stderr(io.StringIO()),  # its bar, which is one of many
-        ):
+        with ExitStack() as stack:
+            local = {
+                one.uri: str(stack.enter_context(on_disk(one)))
+                for one in job.read
+                if one is not job.flows
+            }
+            out, *beside = [
+                stack.enter_context(_output(lake.join(task.out, path))) for path in job.outputs
+            ]
+            said = stack.enter_context(redirect_stdout(io.StringIO()))
+            stack.enter_context(redirect_stderr(io.StringIO()))  # its bar, which is one of many
             config = InpaintConfig(
-                video=str(video),
-                mask=str(mask),
+                video=local[job.video.uri],
+                mask=local.get(_name(job.mask), _name(job.mask)),
                 out=out.path,
                 model=task.version.uri,
                 tracking_uri=task.tracking_uri,
                 filling=task.filling,
+                flows=job.flows.uri if job.flows else "",
+                compare=beside[0].path if beside else None,
+                truth=local[job.truth.uri] if job.truth else "",
             )
-            done = _filled(config, task.version, self._model, _names(job, video, mask))
-            out.finish()
+            known = {path: uri for uri, path in local.items()}
+            done = _filled(config, task.version, self._model, task.place(job), known)
+            for one in (*beside, out):
+                one.finish()
+        measured = done.truth.means_db() if done.truth and done.truth.frames else {}
         return Result(
             video=job.name,
             mask=_name(job.mask),
             out=job.out,
+            compare=job.compare,
             status=OK,
             remarks="; ".join(said.getvalue().splitlines()),
             model=task.version.uri,
@@ -169,38 +195,29 @@ class FillingActor:
             frames=done.extent.frames,
             out_bytes=out.bytes,
             sha256=out.sha256,
+            hole_psnr_db=measured.get(MODEL),
+            propagation_psnr_db=measured.get(PROPAGATION),
+            telea_psnr_db=measured.get(TELEA),
             identity=task.identity(job),
         )
 
 
 def _filled(
-    config: InpaintConfig, version: Version, model: LoadedModel, known: dict[str, str]
+    config: InpaintConfig,
+    version: Version,
+    model: LoadedModel,
+    place: Place,
+    known: dict[str, str],
 ) -> Inpainted:
     """Fill a video; errors name it as it is known (local path -> URI), and not its local copy."""
     try:
         with prepared(config) as ready:
-            return fill(ready, version, model)
+            return fill(ready, version, model, place)
     except UserError as error:
         text = str(error)
         for local, name in known.items():
             text = text.replace(local, name)
         raise UserError(text) from error
-
-
-def _names(job: Job, video: Path | str, mask: Path | str) -> dict[str, str]:
-    assert job.video is not None
-    known = {str(video): job.video.uri}
-    return known | ({str(mask): job.mask.uri} if isinstance(job.mask, Footage) else {})
-
-
-@contextmanager
-def _local(footage: str | Footage) -> Iterator[Path | str]:
-    """Footage on disk; boxes stay as they are."""
-    if isinstance(footage, str):
-        yield footage
-        return
-    with on_disk(footage) as path:
-        yield path
 
 
 @final
@@ -235,10 +252,6 @@ def _output(uri: str) -> Iterator[_Output]:
 
 def _answer(result: Result) -> Row:
     return {RESULT: result.encode(), ERROR: ""}
-
-
-def _stamp(footage: Footage) -> list[Any]:
-    return [footage.uri, *map(list, footage.files)]
 
 
 def _name(mask: str | Footage) -> str:

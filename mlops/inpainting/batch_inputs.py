@@ -1,51 +1,22 @@
-"""Inputs of a batch: each video with its mask and its output, known before a frame is read."""
+"""Inputs of a batch: each video with what belongs to it, known before a frame is read."""
 
-import csv
-import io
-import os
-import posixpath
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import pyarrow as pa
 from pydantic import TypeAdapter
 
 from data_pipeline.cli.canonical import canonical_json
 from data_pipeline.cli.command import UserError, first_few, nearest
-from data_pipeline.cli.scratch import scratch_folder
-from data_pipeline.format.catalogue import decode_table
-from data_pipeline.sources.listing import decoded, is_folder, is_junk, is_sidecar
+from data_pipeline.sources.listing import is_folder, is_junk
 from data_pipeline.sources.numbering import natural
 from data_pipeline.sources.video_files import files_below
 from data_pipeline.storage import lake
+from mlops.inpainting.batch_beside import Beside, flows_of, masks_of, truths_of
+from mlops.inpainting.footage_files import Footage, file_of, folder_of, is_picture
 from mlops.media.mask_reading import is_boxes
-from mlops.media.video import PICTURES
 
-_TABLES = (".csv", ".parquet")
-_VIDEO, _MASK, _OUT = "video", "mask", "out"  # columns of a table
-_REQUESTS = 16  # to a store at once, for the files that a table names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footage:
-    """A file, or a folder of pictures, that was there when the batch began."""
-
-    uri: str
-    """Absolute path or s3://bucket/key."""
-    files: tuple[tuple[str, int, float], ...]
-    """Name, bytes and time of the last change (seconds since 1970, by the store) of the file, or of
-    each picture right below the folder."""
-    folder: bool
-
-    @property
-    def bytes(self) -> int:
-        """Size of all its files."""
-        return sum(size for _, size, _ in self.files)
+TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +31,24 @@ class Job:
     """Boxes, or a file or folder; "" where it is not known."""
     out: str
     """Path of the output below OUT."""
+    truth: Footage | None = None
+    flows: Footage | None = None
+    """Folder with optical flow."""
+    compare: str = ""
+    """Path below OUT of a video with input and result side by side; "" = none."""
     bad: str = ""
     """Why it cannot be filled, where that is known already."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """Paths below OUT of what is written."""
+        return [self.out, self.compare] if self.compare else [self.out]
+
+    @property
+    def read(self) -> list[Footage]:
+        """Files and folders that are read."""
+        given = (self.video, self.mask, self.truth, self.flows)
+        return [one for one in given if isinstance(one, Footage)]
 
     def encode(self) -> bytes:
         """Encode for a worker."""
@@ -78,7 +65,7 @@ _JOB = TypeAdapter(Job)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What INPUTS and --masks hold."""
+    """What INPUTS and the flags hold."""
 
     jobs: tuple[Job, ...]
     """Those of a folder in natural order of their names, those of a table in its order."""
@@ -95,23 +82,49 @@ class Found:
         return f"{said}, {which} ({first_few(self.passed_over)})"
 
 
-def find(inputs: str, masks: str) -> Found:
-    """List the videos of INPUTS with their masks; no video is opened.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the flags give for all videos, or for each by its name."""
 
-    A video or a mask that is not there is a job with its reason in `bad`.
+    masks: Beside | None
+    truths: Beside | None = None
+    flows: Beside | None = None
+    compare: str = ""
+    """Folder below OUT; "" = nothing is compared."""
 
-    Args:
-        inputs: INPUTS, a folder, a prefix or a table.
-        masks: --masks, "" where it is not given.
+    def job(self, name: str, video: Footage, stem: str, out: str) -> Job:
+        """Return the job of a video.
+
+        Args:
+            name: of the video.
+            video: its files.
+            stem: its path without an ending, the name of what belongs to it.
+            out: path of the output below OUT.
+        """
+        compare = lake.join(self.compare, out) if self.compare else ""
+        mask: str | Footage = ""
+        try:
+            mask = self.masks.of(stem) if self.masks else ""
+            truth = self.truths.of(stem) if self.truths else None
+            flows = self.flows.of(stem) if self.flows else None
+        except LookupError as error:
+            return Job(name=name, video=video, mask=mask, out=out, bad=str(error.args[0]))
+        assert not isinstance(truth, str)
+        assert not isinstance(flows, str)
+        return Job(
+            name=name, video=video, mask=mask, out=out, truth=truth, flows=flows, compare=compare
+        )
+
+
+def shared(masks: str, truth: str = "", flows: str = "", compare: str = "") -> Shared:
+    """Look at what the flags name; see `Beside`.
 
     Raises:
-        UserError: there is no such place, it holds no video, a table cannot be used, or --masks is
-            missing or is not there.
+        UserError: it is not there.
     """
-    uri = lake.absolute(inputs)
-    if uri.lower().endswith(_TABLES) and not is_folder(uri):
-        return _of_table(uri, masks)
-    return _of_folder(uri, masks)
+    return Shared(
+        masks=masks_of(masks), truths=truths_of(truth), flows=flows_of(flows), compare=compare
+    )
 
 
 def absolute_masks(masks: str) -> str:
@@ -119,52 +132,74 @@ def absolute_masks(masks: str) -> str:
     return masks if not masks or is_boxes(masks) else lake.absolute(masks)
 
 
-@contextmanager
-def on_disk(footage: Footage) -> Iterator[Path]:
-    """Give footage a local path; what comes from a store is there until the end."""
-    if not footage.folder:
-        with lake.local_copy(footage.uri) as path:
-            yield path
-    elif not lake.is_s3(footage.uri):
-        yield Path(footage.uri)
-    else:
-        with scratch_folder("pictures") as folder:
-            local = folder / footage.uri.rpartition("/")[2]
-            for name, _, _ in footage.files:
-                lake.download(lake.join(footage.uri, name), local / name)
-            yield local
+def of_folder(uri: str, given: Shared) -> Found:
+    """List the videos of a folder or prefix, with what belongs to them; no video is opened.
 
+    A folder that holds pictures, two or more, and no video is a video.
 
-def _of_folder(uri: str, masks: str) -> Found:
+    Args:
+        uri: of the folder.
+        given: by the flags.
+
+    Raises:
+        UserError: there is no such folder, it holds no video, or --masks is missing.
+    """
     entries = lake.list_entries(uri)
     if not entries and not is_folder(uri):
         raise _no_folder(uri)
     known = {one.name: one for one in entries}
     files, passed_over = files_below(uri, entries)
-    if not files:
+    folders = _picture_folders(entries, {file.name.rpartition("/")[0] for file in files})
+    if not files and not folders:
         raise UserError(
             f"INPUTS {uri} holds no video but {len(passed_over)} other files "
-            f"({first_few(passed_over) or 'none'}): give a folder of videos, or a table"
+            f"({first_few(passed_over) or 'none'}): give a folder of videos or of folders of "
+            "pictures, or a table"
         )
-    if not masks:
+    if not given.masks:
         raise UserError(
             "--masks is missing: give a mask for all videos, or a folder with one for each, or a "
             "table with a column mask as INPUTS"
         )
-    shared = _masks(masks)
-    jobs = []
-    for file in sorted(files, key=lambda one: (natural(one.name), one.name)):
-        stem = str(PurePosixPath(file.name).with_suffix(""))
-        video = _file(file.uri, known[file.name])
-        jobs.append(_job(file.name, video, shared, stem, f"{stem}.mp4"))
-    return Found(jobs=tuple(jobs), passed_over=tuple(passed_over))
+    videos = [
+        (
+            file.name,
+            str(PurePosixPath(file.name).with_suffix("")),
+            file_of(file.uri, known[file.name]),
+        )
+        for file in files
+    ]
+    for name, pictures in folders.items():
+        videos.append((name, name, folder_of(lake.join(uri, name), pictures)))
+    videos.sort(key=lambda one: (natural(one[0]), one[0]))
+    used = {one.name for pictures in folders.values() for one in pictures}
+    return Found(
+        jobs=tuple(given.job(name, video, stem, f"{stem}.mp4") for name, stem, video in videos),
+        passed_over=tuple(name for name in passed_over if name not in used),
+    )
+
+
+def _picture_folders(
+    entries: Iterable[lake.Entry], of_videos: set[str]
+) -> dict[str, Sequence[lake.Entry]]:
+    """Folders that are videos, with their pictures; those with videos have covers of them."""
+    folders: dict[str, list[lake.Entry]] = {}
+    for one in entries:
+        folder = one.name.rpartition("/")[0]
+        if is_picture(one.name) and not any(map(is_junk, folder.split("/"))):
+            folders.setdefault(folder, []).append(one)
+    return {
+        name: pictures
+        for name, pictures in folders.items()
+        if name and name not in of_videos and len(pictures) > 1
+    }
 
 
 def _no_folder(uri: str) -> UserError:
     if lake.exists(uri):
         return UserError(
             f"INPUTS {uri} is a file: give a folder of videos, or a table that ends in "
-            f"{' or '.join(_TABLES)}; one video is filled by mlops/inpaint.py"
+            f"{' or '.join(TABLES)}; one video is filled by mlops/inpaint.py"
         )
     beside = (
         [p.name for p in Path(uri).parent.iterdir()] if is_folder(str(Path(uri).parent)) else []
@@ -173,165 +208,3 @@ def _no_folder(uri: str) -> UserError:
         f"INPUTS {uri} is not there{nearest(Path(uri).name, beside)}: give a folder or s3:// "
         "prefix of videos, or a table"
     )
-
-
-# ------------------------------------------------------------------ masks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Masks:
-    """What --masks gives."""
-
-    uri: str
-    all: str | Footage | None = None
-    """One for all videos."""
-    each: Mapping[str, Sequence[Footage]]
-    """Path below the folder, without ending -> the masks of that name."""
-
-    def of(self, stem: str) -> str | Footage:
-        """Return the mask of a video.
-
-        Raises:
-            LookupError: there is none, or there are several.
-        """
-        if self.all is not None:
-            return self.all
-        found = self.each.get(stem, ())
-        if not found:
-            raise LookupError(f"has no mask: {self.uri} has none of the name {stem}")
-        if len(found) > 1:
-            raise LookupError(f"has {len(found)} masks: {first_few(one.uri for one in found)}")
-        return found[0]
-
-
-def _masks(masks: str) -> _Masks:
-    if is_boxes(masks):
-        return _Masks(uri=masks, all=masks, each={})
-    uri = lake.absolute(masks)
-    entries = lake.list_entries(uri)
-    if entries or is_folder(uri):
-        return _Masks(uri=uri, each=_by_stem(uri, entries))
-    try:
-        return _Masks(uri=uri, all=_file(uri, lake.entry(uri)), each={})
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--masks {masks} is not there: give a picture, a video, boxes x,y,width,height, or "
-            "a folder with a mask for each video"
-        ) from error
-
-
-def _by_stem(uri: str, entries: Sequence[lake.Entry]) -> dict[str, list[Footage]]:
-    """Files and folders of pictures below --masks, by their paths without an ending."""
-    found: dict[str, list[Footage]] = {}
-    folders: dict[str, list[lake.Entry]] = {}
-    for one in entries:
-        path = PurePosixPath(one.name)
-        picture = path.suffix.lower() in PICTURES
-        if any(map(is_junk, path.parts)) or (is_sidecar(path.name) and not picture):
-            continue
-        found.setdefault(str(path.with_suffix("")), []).append(_file(lake.join(uri, one.name), one))
-        if picture and path.parent.name:
-            folders.setdefault(str(path.parent), []).append(one)
-    for name, pictures in folders.items():
-        found.setdefault(name, []).append(_folder(lake.join(uri, name), pictures))
-    return found
-
-
-def _file(uri: str, entry: lake.Entry) -> Footage:
-    name = uri.rpartition("/")[2]
-    return Footage(uri=uri, files=((name, entry.size, entry.modified),), folder=False)
-
-
-def _folder(uri: str, pictures: Sequence[lake.Entry]) -> Footage:
-    files = ((one.name.rpartition("/")[2], one.size, one.modified) for one in pictures)
-    return Footage(uri=uri, files=tuple(files), folder=True)
-
-
-def _job(name: str, video: Footage, masks: _Masks, stem: str, out: str) -> Job:
-    try:
-        return Job(name=name, video=video, mask=masks.of(stem), out=out)
-    except LookupError as error:
-        return Job(name=name, video=video, mask="", out=out, bad=str(error.args[0]))
-
-
-# ------------------------------------------------------------------ tables
-
-
-def _of_table(uri: str, masks: str) -> Found:
-    rows = _rows(uri)
-    columns = set().union(*rows)
-    if _VIDEO not in columns:
-        raise UserError(
-            f"INPUTS {uri} has no column {_VIDEO!r}{nearest(_VIDEO, columns)} but "
-            f"{first_few(columns, 5)}: give the columns {_VIDEO}, {_MASK}, {_OUT}"
-        )
-    if _MASK not in columns and not masks:
-        raise UserError(f"INPUTS {uri} has no column {_MASK!r}: add it, or give --masks")
-    for number, row in enumerate(rows, 1):
-        if not row.get(_VIDEO):
-            raise UserError(f"INPUTS {uri}: row {number} names no video: fill it in, or delete it")
-    shared = _masks(masks) if masks else None
-    base = uri.rpartition("/")[0]
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        jobs = list(pool.map(lambda row: _job_of_row(row, base, shared), rows))
-    return Found(jobs=tuple(jobs))
-
-
-def _rows(uri: str) -> list[dict[str, str]]:
-    """Rows of a table: column -> text, "" for what is empty."""
-    try:
-        data = lake.read_bytes(uri)
-        rows = _csv(data) if uri.lower().endswith(".csv") else decode_table(data).to_pylist()
-    except FileNotFoundError as error:
-        raise UserError(f"INPUTS {uri} is not there: give a table, or a folder") from error
-    except (csv.Error, UnicodeDecodeError, pa.ArrowException) as error:
-        raise UserError(f"INPUTS {uri} cannot be read as a table: {error}") from error
-    if not rows:
-        raise UserError(f"INPUTS {uri} has no rows: give a row for each video")
-    return [{str(k).strip(): str(v or "").strip() for k, v in row.items()} for row in rows]
-
-
-def _csv(data: bytes) -> list[dict[str, Any]]:
-    return list(csv.DictReader(io.StringIO(decoded(data)), strict=True, skipinitialspace=True))
-
-
-def _job_of_row(row: Mapping[str, str], base: str, masks: _Masks | None) -> Job:
-    name = row[_VIDEO]
-    stem = PurePosixPath(name).stem
-    out = row.get(_OUT) or f"{stem}.mp4"
-    video, mask = _footage(base, name), row.get(_MASK, "")
-    if video is None:
-        return Job(name=name, video=None, mask=mask, out=out, bad="is not there")
-    if not mask:
-        if masks is None:
-            return Job(name=name, video=video, mask="", out=out, bad="has no mask in the table")
-        return _job(name, video, masks, stem, out)
-    if is_boxes(mask):
-        return Job(name=name, video=video, mask=mask, out=out)
-    found = _footage(base, mask)
-    if found is None:
-        return Job(name=name, video=video, mask="", out=out, bad=f"has no mask: no {mask} there")
-    return Job(name=name, video=video, mask=found, out=out)
-
-
-def _footage(base: str, name: str) -> Footage | None:
-    """Find what a table names: a file, or a folder with pictures; None where there is neither."""
-    uri = _resolved(base, name)
-    try:
-        return _file(uri, lake.entry(uri))
-    except FileNotFoundError:
-        pictures = [
-            one
-            for one in lake.list_entries(uri)
-            if "/" not in one.name and one.name.lower().endswith(PICTURES) and not is_junk(one.name)
-        ]
-        return _folder(uri, pictures) if pictures else None
-
-
-def _resolved(base: str, name: str) -> str:
-    """Return what a table names as an absolute path or a URI; paths are relative to the table."""
-    if re.match(r"[a-z0-9]+://|[/~]", name):
-        return lake.absolute(name)
-    if not lake.is_s3(base):
-        return os.path.normpath(lake.join(base, name))
-    return "s3://" + posixpath.normpath(lake.join(base, name).removeprefix("s3://"))

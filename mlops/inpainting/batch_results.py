@@ -18,8 +18,9 @@ from data_pipeline.storage import lake
 RESULTS = "results.parquet"
 MANIFEST = "manifest.json"
 WORK = "_work"
-"""Folder of what is there only while a batch works: notes and the lease."""
+"""Folder of what is there only while a batch works: notes, segments of long videos, the lease."""
 NOTES = f"{WORK}/done"
+SEGMENTS = f"{WORK}/segments"
 LEASE = f"{WORK}/lease"
 
 SCHEMA = 1
@@ -40,6 +41,8 @@ class Result:
     """URI of its mask, or boxes; "" where there is none."""
     out: str
     """Path of the output below OUT."""
+    compare: str = ""
+    """Path below OUT of input and result side by side; "" where they are not compared."""
     status: Literal["ok", "rejected", "already"]
     """`already`: an earlier run of the command made the output."""
     reason: str = ""
@@ -57,6 +60,13 @@ class Result:
     """Size of the output."""
     sha256: str = ""
     """Of the output."""
+    hole_psnr_db: float | None = None
+    """Of the result inside the holes against the ground truth, mean over the frames with a hole;
+    None without a truth or a hole."""
+    propagation_psnr_db: float | None = None
+    """The same of known pixels carried along optical flow."""
+    telea_psnr_db: float | None = None
+    """The same of Telea's method."""
     identity: str
     """Hash of all that decides what the output is: video, mask, settings, version."""
 
@@ -71,12 +81,9 @@ class Result:
 
 
 _RESULT = TypeAdapter(Result)
-_TYPES = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+_TYPES = {float: pa.float64(), float | None: pa.float64(), int: pa.int64()}
 _TABLE = pa.schema(
-    [
-        (name, _TYPES.get(kind, pa.string()))  # the status is one of three texts
-        for name, kind in Result.__annotations__.items()
-    ]
+    [(name, _TYPES.get(kind, pa.string())) for name, kind in Result.__annotations__.items()]
 )
 
 
@@ -144,7 +151,9 @@ def finished(out: str, there: Iterable[lake.Entry]) -> dict[str, Result]:
     return {
         row.identity: replace(row, status=ALREADY)
         for row in (*read_table(out), *rows)
-        if row.status != REJECTED and sizes.get(row.out) == row.out_bytes
+        if row.status != REJECTED
+        and sizes.get(row.out) == row.out_bytes
+        and (not row.compare or row.compare in sizes)
     }
 
 

@@ -2,23 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.cli.canonical import sha256_of_json
 from data_pipeline.cli.command import UserError, say
+from data_pipeline.storage import disk
 from mlops.config import Filling, InpaintConfig
 from mlops.evaluation.truth import Truth
+from mlops.inpainting.footage_files import stamp_of
 from mlops.inpainting.pipeline import run
+from mlops.inpainting.segments import Place
 from mlops.media import video
 from mlops.media.encoders import Encoding
-from mlops.media.files import check_outputs, local_footage
+from mlops.media.files import check_outputs, local_footage, real
 from mlops.media.holes import Extent
 from mlops.media.mask_reading import Masks, masks_for
 from mlops.media.tracks import refuse_sound
 from mlops.media.video import VideoFacts
-from mlops.tracking import registry
+from mlops.tracking import names, registry
 from mlops.tracking.loaded_model import LoadedModel, load
 from mlops.tracking.registry import Version
 
@@ -96,7 +100,38 @@ def inpaint(config: InpaintConfig, uri: str) -> Inpainted:
         version = registry.resolve(uri, config.version)
         model = load(uri, version)
         check_model(model, config.filling, flows=bool(config.flows))
-        return fill(ready, version, model)
+        with _resumed(place_of(config, version), config) as place:
+            return fill(ready, version, model, place)
+
+
+@contextmanager
+def _resumed(place: Place, config: InpaintConfig) -> Iterator[Place]:
+    """Say how much of an interrupted run is taken up, and what is kept of this one if it ends."""
+    frames = config.filling.segment_frames
+    if kept := place.count():
+        say(f"goes on after {kept * frames} frames that an interrupted run of this command filled")
+    try:
+        yield place
+    except BaseException:
+        if kept := place.count():
+            say(f"{kept * frames} frames are kept in {place.uri}: the same command goes on there")
+        raise
+
+
+def place_of(config: InpaintConfig, version: Version) -> Place:
+    """Return where the segments of a long video are kept: beside OUT.
+
+    Raises:
+        UserError: an input is not there any more.
+    """
+    out = real(config.out)
+    given = [stamp_of(name) for name in (config.video, config.mask, config.flows)]
+    weights = version.tags.get(names.WEIGHTS_SHA256, "")
+    model = [version.uri, version.source, weights]
+    return Place(
+        uri=str(disk.hidden_beside(out, "segments")),
+        identity=sha256_of_json([*given, *model, asdict(config.filling)])[:32],
+    )
 
 
 @contextmanager
@@ -129,20 +164,23 @@ def prepared(config: InpaintConfig) -> Iterator[Prepared]:
         yield Prepared(config=config, encoding=encoding, facts=facts, masks=masks, truth=truth)
 
 
-def fill(ready: Prepared, version: Version, model: LoadedModel) -> Inpainted:
+def fill(
+    ready: Prepared, version: Version, model: LoadedModel, place: Place | None = None
+) -> Inpainted:
     """Fill a video and write it.
 
     Args:
         ready: what `prepared` gave; its masks are read once.
         version: what `model` was loaded from.
         model: one that passed `check_model`.
+        place: where segments of a long video are kept until it is written; None = nowhere.
 
     Raises:
         UserError: video or masks end before their time, or the output cannot be written.
         Refused: the model does not answer as it should, or the disk is full.
     """
     extent, seconds, stages = run(
-        ready.config, ready.encoding, ready.facts, ready.masks, model, ready.truth
+        ready.config, ready.encoding, ready.facts, ready.masks, model, ready.truth, place
     )
     return Inpainted(
         config=ready.config,

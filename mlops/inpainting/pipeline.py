@@ -13,6 +13,7 @@ from mlops.config import InpaintConfig
 from mlops.evaluation.flow import given as given_flow
 from mlops.evaluation.truth import Truth
 from mlops.inpainting.filling import Filled, How, filled
+from mlops.inpainting.segments import Place, opened
 from mlops.media import pictures, video
 from mlops.media.encoders import Encoding
 from mlops.media.encoding import PictureWriter, VideoWriter, Writer, print_not_kept
@@ -35,14 +36,21 @@ def run(
     masks: Masks,
     model: LoadedModel,
     truth: Truth | None,
+    place: Place | None = None,
 ) -> tuple[Extent, float, dict[str, float]]:
-    """Fill the whole video; returns how much was hole, seconds, and seconds by stage."""
+    """Fill the whole video; returns how much was hole, seconds, and seconds by stage.
+
+    Segments of a long video are kept at `place` until it is written, and taken from there.
+    """
     give_large_blocks_back()
     source, filling = facts.path, config.filling
     edge = Edge(filling.invert_mask, filling.dilate, filling.blend_width)
     given = _paired(video.read_timed(source), edge.holes(masks.each), same=masks.same)
     began, extent = time.monotonic(), Extent()
     with ExitStack() as stack:
+        segments = None
+        if place and facts.frames > filling.segment_frames:
+            segments = stack.enter_context(opened(place, filling.segment_frames))
         writers: list[Writer] = []
         if config.pictures:
             writers.append(stack.enter_context(PictureWriter(config.out, facts)))
@@ -62,12 +70,16 @@ def run(
             native=filling.native,
             propagate=filling.propagate or bool(config.flows),
             flow=given_flow(config.flows, "") if config.flows else None,
+            segment_frames=filling.segment_frames,
         )
-        results = filled(model, iter(decoded), how)
+        results = filled(model, iter(decoded), how, segments)
+        stack.callback(results.close)
         for one in truth.compared(results) if truth else results:
             encoded.put(one)
             extent.add(one.hole.mask)
             bar.advance()
+    if place:
+        place.forget()
     seconds = time.monotonic() - began
     compared = {"compare": truth.busy_s} if truth else {}
     elsewhere = decoded.waited_s + encoded.waited_s + sum(compared.values())

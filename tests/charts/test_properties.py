@@ -212,7 +212,7 @@ def test_metadata_services_of_clouds_are_out_of_reach(manifests):
 
 def test_a_job_ends_and_is_cleaned_up_and_its_retries_are_new_clusters(manifests):
     jobs = of_kind(manifests, "RayJob")
-    assert len(jobs) == 3
+    assert len(jobs) == 4
     for job in jobs:
         spec = job["spec"]
         assert spec["submissionMode"] == "HTTPMode"

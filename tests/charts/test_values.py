@@ -170,7 +170,7 @@ def test_a_queue_of_kueue_and_a_priority_are_labels_of_jobs_and_of_the_standing_
     }  # fmt: skip
     assert found == {
         "shard": ("video", None), "train": ("video", None), "evaluate": ("video", "high"),
-        "cluster": ("team", "low"),
+        "inpaint": ("video", None), "cluster": ("team", "low"),
     }  # fmt: skip
     (cluster,) = of_kind(objects({"queue": "video"}), "RayCluster")
     assert not [label for label in cluster["metadata"]["labels"] if "kueue" in label]
@@ -340,6 +340,7 @@ def test_every_evaluation_gets_the_flags_that_the_values_give():
         "shard": "sttn-data",
         "train": "sttn-train",
         "evaluate": "sttn-evaluate --promote --exit-zero-on-reject --margin-db 0.1",
+        "inpaint": "sttn-inpaint-batch",
     }
 
 

@@ -25,6 +25,11 @@ SHARD = "--source", "videos", "--input", "/lake/a.mp4", "--output", "s3://lake/c
             "evaluate", "", ("--model", "models:/sttn/3", "--promote"),
             "sttn-evaluate-sttn-3-e7bc64", "sttn-evaluate --model models:/sttn/3 --promote",
         ),
+        (
+            "inpaint", "", ("s3://a/raw", "s3://films/clean", "--masks", "1,2,30,40;5,6,7,8"),
+            "sttn-inpaint-films-clean",
+            "sttn-inpaint-batch s3://a/raw s3://films/clean --masks '1,2,30,40;5,6,7,8'",
+        ),
     ],
 )  # fmt: skip
 def test_a_job_is_named_by_what_it_works_on(kind, preset, flags, name, entrypoint, monkeypatch):
@@ -79,6 +84,9 @@ def test_places_that_every_pod_finds_are_taken():
         ("train", "demo", [], "--tracking-uri sqlite:///demo/mlflow.db: a job's pods do not have"),
         ("shard", "", [*SHARD, "--input", "a.mp4"], "--input a.mp4: "),
         ("evaluate", "", ["--data", "lake/v1"], "--data lake/v1: "),
+        ("inpaint", "", ["films", "s3://films/clean"], "INPUTS films: a job's pods do not have"),
+        ("inpaint", "", ["/films", "clean", "--masks", "m.png"], "--masks m.png, OUT clean: "),
+        ("inpaint", "", ["/films", "/clean", "--workers", "0"], "--workers is 0"),
     ],
 )
 def test_what_the_command_would_not_take_is_refused_here(kind, preset, flags, words):
@@ -95,6 +103,7 @@ def test_what_the_command_would_not_take_is_refused_here(kind, preset, flags, wo
         ({"what": "train", "address": "head:8265"}, r"http\(s\)://host:8265"),
         ({"what": "logs"}, "submit.py logs NAME"),
         ({"what": "shard", "preset": "demo"}, "has no presets"),
+        ({"what": "inpaint", "preset": "demo"}, "has no presets"),
         ({"what": "train", "detach": True, "cancel": True}, "one of the two"),
     ],
 )

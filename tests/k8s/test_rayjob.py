@@ -41,6 +41,7 @@ def test_a_template_is_filled_in_with_name_and_arguments_and_nothing_else():
             "shard", ["--source", "videos", "--input", "s3://a/b", "--output", "s3://a/c/v1"],
             "sttn-data shard --source videos --input s3://a/b --output s3://a/c/v1",
         ),
+        ("inpaint", ["/raw", "/clean", "--crf", "4"], "sttn-inpaint-batch /raw /clean --crf 4"),
     ],
 )  # fmt: skip
 def test_each_kind_runs_its_command(kind, flags, entrypoint):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.head import started
 from tests.faults.processes import ROOT, finish
-from tests.tiny import shard_tiny, write_videos
+from tests.tiny import shard_tiny, write_video, write_videos
 
 pytestmark = [pytest.mark.faults, pytest.mark.distributed, pytest.mark.timeout(1000)]
 
@@ -80,6 +80,19 @@ def test_a_job_is_followed_to_its_end_and_not_done_twice(tmp_path, submit):
     code, out, err = finish(submit("shard", *sharding(tmp_path, "--json")), SECONDS)
     assert code == 0, out + err
     assert "v1: already there" in out
+
+
+def test_a_batch_of_videos_runs_again_and_finds_what_is_done(tmp_path, submit):
+    write_videos(tmp_path / "films", [4, 4])
+    batch = "inpaint", "--", tmp_path / "films", tmp_path / "lake/clean", "--masks", "8,8,30,20"
+    code, out, err = finish(submit(*batch), SECONDS)
+    assert code == 0, out + err
+    assert ": submitted: sttn-inpaint-batch /" in out
+    assert "2 videos: 2 written, by starter in" in out
+    write_video(tmp_path / "films/new.mp4", frames=4)
+    code, out, err = finish(submit(*batch), SECONDS)
+    assert code == 0, out + err
+    assert "3 videos: 1 written, 2 there already, by starter in" in out
 
 
 def test_interrupted_it_leaves_the_job_and_says_how_to_come_back(tmp_path, submit):

@@ -19,7 +19,8 @@ from data_pipeline.cli.rejection import MAX_WORKER_DEATHS
 from data_pipeline.storage import lake
 from mlops import inpaint, inpaint_batch
 from mlops.config import Filling
-from mlops.inpainting import batch, batch_actor, batch_inputs
+from mlops.inpainting import batch, batch_actor
+from mlops.inpainting.batch_inputs import of_folder, shared
 from mlops.media import video
 from mlops.tracking import names, registry
 from mlops.tracking.registry import Version
@@ -332,7 +333,7 @@ def test_masks_of_a_folder_belong_to_the_videos_of_their_names(tmp_path):
     for file in ("a.png", "b/c/000.png", "b/c/001.png", "b/c/notes.txt", "d.png", "d.mp4"):
         (masks / file).parent.mkdir(parents=True, exist_ok=True)
         (masks / file).write_bytes(b"a mask")
-    a, c, d, e = batch_inputs.find(str(films), str(masks)).jobs
+    a, c, d, e = of_folder(str(films), shared(str(masks))).jobs
     assert a.mask.uri == f"{masks}/a.png"
     assert (c.name, c.mask.uri) == ("b/c.mp4", f"{masks}/b/c")
     assert [name for name, _, _ in c.mask.files] == ["000.png", "001.png"]
@@ -427,6 +428,7 @@ def test_a_version_that_ends_its_processes_while_it_is_loaded_is_given_up(monkey
         version=Version("sttn", "7", {}, ""),
         out="/out",
         filling=Filling(),
+        flows=False,
         settings_sha256="",
     )
     row = batch_actor.FillingActor(task, Mock(), 2)({batch_actor.JOB: b""})

@@ -55,21 +55,21 @@ def run(store, tmp_path, capsys):
     return to
 
 
+def register_small(store, fill):
+    """Register a small untrained network of the product."""
+    shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS, fill=fill)
+    weights = small_generator(seed=1, blocks=1, fill=fill).state_dict()
+    run_id = foreign.training_run(store)
+    with model_folder(weights, shape, WIDTH, HEIGHT, "MIT") as (folder, _):
+        version = registry.register(
+            store, name=names.MODEL, run_id=run_id, clips=1, model_dir=folder, tags={}
+        )
+    registry.set_alias(store, version, names.CANDIDATE)
+
+
 @pytest.fixture
 def register(store):
-    """Register a small untrained network of the product."""
-
-    def registered(fill):
-        shape = GeneratorConfig(channels=8, blocks=1, grids=GRIDS, fill=fill)
-        weights = small_generator(seed=1, blocks=1, fill=fill).state_dict()
-        run_id = foreign.training_run(store)
-        with model_folder(weights, shape, WIDTH, HEIGHT, "MIT") as (folder, _):
-            version = registry.register(
-                store, name=names.MODEL, run_id=run_id, clips=1, model_dir=folder, tags={}
-            )
-        registry.set_alias(store, version, names.CANDIDATE)
-
-    return registered
+    return partial(register_small, store)
 
 
 def test_any_version_accepts_propagated_frames(footage, register, run):
