@@ -10,7 +10,7 @@ from pathlib import Path
 from data_pipeline.cli.command import UserError
 from data_pipeline.cli.progress import progress_told_to
 from mlops.config import Filling, InpaintConfig
-from mlops.inpainting.inpaint import check_model, fill, prepared
+from mlops.inpainting.inpaint import check_model, fill, place_of, prepared
 from mlops.serving.children import named
 from mlops.tracking.loaded_model import LoadedModel
 from mlops.tracking.registry import Version
@@ -47,7 +47,7 @@ def fill_order(
     """Fill a video and write the result.
 
     What is printed meanwhile becomes the remarks, so that only one order at a time can be filled
-    in a process.
+    in a process. An order that was interrupted goes on where it was.
 
     Args:
         order: what to fill.
@@ -75,7 +75,7 @@ def fill_order(
             progress_told_to(at),
             prepared(config) as ready,
         ):
-            done = fill(ready, version, model)
+            done = fill(ready, version, model, place_of(config, version))
     except UserError as error:
         raise UserError(named(str(error), order.video, order.mask)) from error
     return Done(

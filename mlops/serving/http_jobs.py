@@ -23,7 +23,7 @@ from mlops.serving.records import FORMATS, Job, JobAnswer, State, Video, job_ans
 from mlops.serving.service import LOOK_S, Served, Service
 from mlops.serving.uploads import Form, receive_form, refuse_large
 
-_OPTIONS = {one.name for one in fields(Filling)} - {"fps"}
+_OPTIONS = {one.name for one in fields(Filling)} - {"fps", "segment_frames"}
 _FILLING: TypeAdapter[Filling] = TypeAdapter(Filling)
 _FIELDS = {"video_id", "video_uri", "boxes", "mask_uri", "tracked", "format", *_OPTIONS}
 _FILES = {"video", "mask"}
