@@ -1,5 +1,7 @@
 """Masks of a whole video from a few marks: a box, clicks or a mask on one frame or several.
 
+- `making.py`: the command's work: marks read, tracked, written
+- `marks.py`: marks of the command line -> masks of their frames
 - `selecting.py`: a box or clicks on one frame -> its mask
 - `tracking.py`: masks of some frames -> masks of all, both ways from each; what a tracker is
 - `following.py`: an object followed from one frame to the next, without weights

@@ -47,12 +47,8 @@ def from_box(frame: Frame, box: Box, moved: Numbers | None = None) -> Mask:
         UserError: the box has no pixel, or does not lie in the frame.
     """
     height, width = frame.shape[:2]
+    check_box(box, width, height)
     x0, y0, x1, y1 = box
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise UserError(
-            f"box with left {x0}, top {y0}, right {x1}, bottom {y1} does not lie in the frame of "
-            f"{width}x{height} pixels: give one inside of it with a pixel at least"
-        )
     inside = np.zeros((height, width), np.bool_)
     inside[y0:y1, x0:x1] = True
     found = _moved_in(frame, inside, moved)
@@ -76,12 +72,7 @@ def from_points(frame: Frame, points: Sequence[Point], moved: Numbers | None = N
         UserError: a point is outside the frame, or none is on the object.
     """
     height, width = frame.shape[:2]
-    for x, y, _ in points:
-        if not (0 <= x < width and 0 <= y < height):
-            raise UserError(
-                f"point {x},{y} is outside the frame of {width}x{height} pixels: give x from 0 to "
-                f"{width - 1} and y from 0 to {height - 1}"
-            )
+    check_points(points, width, height)
     if not any(on for _, _, on in points):
         raise UserError("no point is on the object: give at least one that is")
     on, off = (
@@ -99,6 +90,26 @@ def from_points(frame: Frame, points: Sequence[Point], moved: Numbers | None = N
         guess[reach & ~moving] = cv2.GC_PR_BGD
     guess[on], guess[off] = cv2.GC_FGD, cv2.GC_BGD
     return evidence.touching(grab_cut(frame, guess), on & ~off)
+
+
+def check_box(box: Box, width: int, height: int) -> None:
+    """Refuse a box that does not lie in a frame (UserError)."""
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise UserError(
+            f"the box from column {x0}, row {y0}, {x1 - x0} wide and {y1 - y0} high, does not lie "
+            f"in the frame of {width}x{height} pixels: give one inside of it"
+        )
+
+
+def check_points(points: Sequence[Point], width: int, height: int) -> None:
+    """Refuse points outside of a frame (UserError)."""
+    for x, y, _ in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise UserError(
+                f"point {x},{y} is outside the frame of {width}x{height} pixels: give x from 0 to "
+                f"{width - 1} and y from 0 to {height - 1}"
+            )
 
 
 def grab_cut(frame: Frame, guess: NDArray[np.uint8]) -> Mask:
