@@ -17,7 +17,7 @@ from mlops.config import MasksConfig
 from mlops.masking.marks import marks_of
 from mlops.masking.on_disk import FramesOnDisk
 from mlops.masking.scene import Scene
-from mlops.masking.tracking import track
+from mlops.masking.tracking import Tracker, by_flow, track
 from mlops.media import video
 from mlops.media.encoders import Encoding
 from mlops.media.encoding import PictureWriter, VideoWriter, Writer
@@ -97,6 +97,7 @@ def _read(config: MasksConfig) -> dict[str, str | Path]:
 def _tracked(config: MasksConfig, facts: VideoFacts) -> Iterator[Iterator[Mask]]:
     """The masks of what is marked, in all frames; these are on disk until the end."""
     marks = marks_of(config, facts)
+    tracker = _tracker(config)
     with scratch_folder("frames") as folder:
         frames = FramesOnDisk(folder, _with_bar(video.read(facts.path), facts, "read"))
         for number in marks:
@@ -107,7 +108,15 @@ def _tracked(config: MasksConfig, facts: VideoFacts) -> Iterator[Iterator[Mask]]
                 )
         scene = Scene(frames)
         anchors = {number: one.mask(scene, frames[number], number) for number, one in marks.items()}
-        yield _with_bar(track(frames, anchors), facts, "track")
+        yield _with_bar(track(frames, anchors, tracker), facts, "track")
+
+
+def _tracker(config: MasksConfig) -> Tracker:
+    if config.sam2_weights is None:
+        return by_flow
+    from mlops.masking.sam2_tracker import sam2  # loads torch
+
+    return sam2(config.sam2_weights, config.sam2_config)
 
 
 def _with_bar(each: Iterable[Any], facts: VideoFacts, what: str) -> Iterator[Any]:

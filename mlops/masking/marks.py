@@ -40,6 +40,12 @@ class Marks:
     points: list[Point] = field(default_factory=list)
     masks: list[Mask] = field(default_factory=list)
 
+    def check(self, width: int, height: int) -> None:
+        """Refuse what lies outside of the frame (UserError)."""
+        for box in self.boxes:
+            check_box(box, width, height)
+        check_points(self.points, width, height)
+
     def mask(self, scene: Scene, frame: Frame, number: int) -> Mask:
         """The mask that they mean together: boxes and masks united, then points.
 
@@ -93,9 +99,7 @@ def marks_of(config: MasksConfig, facts: VideoFacts) -> dict[int, Marks]:
         if marks.setdefault(_frame("--gone", str(number), number, facts), Marks()) != Marks():
             raise UserError(f"frame {number} is --gone and has marks too: leave one out")
     for one in marks.values():
-        for box in one.boxes:
-            check_box(box, facts.width, facts.height)
-        check_points(one.points, facts.width, facts.height)
+        one.check(facts.width, facts.height)
     return marks
 
 
