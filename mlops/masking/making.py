@@ -1,6 +1,6 @@
 """Makes the masks of a video: what is marked, tracked through all frames, written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ from mlops.config import MasksConfig
 from mlops.masking.marks import marks_of
 from mlops.masking.on_disk import FramesOnDisk
 from mlops.masking.scene import Scene
+from mlops.masking.still import Still, find_still, still_masks
 from mlops.masking.tracking import Tracker, by_flow, track
 from mlops.media import video
 from mlops.media.encoders import Encoding
@@ -40,6 +41,8 @@ class Made:
     facts: VideoFacts
     """Facts of VIDEO."""
     frames: int
+    still: tuple[Still, ...]
+    """Overlays that were found, where they were asked for."""
     masked: tuple[int, ...]
     """Frames in which something is masked."""
     hole_share: float
@@ -52,6 +55,7 @@ class Made:
             f"{self.config.out}: {self.frames} masks of {size}, {100 * self.hole_share:.1f} % of "
             f"the pixels, in {len(self.masked)} frames"
         ]
+        lines += [f"stands still: {one.in_words()}" for one in self.still]
         end = self.masked[-1] + 1 if self.masked else 0
         if end < self.frames and not self.config.overlays:
             lines.append(
@@ -67,6 +71,7 @@ class Made:
             "frames": self.frames,
             "masked_frames": len(self.masked),
             "hole_share": self.hole_share,
+            "still": [{"box": one.box, "frames": one.frames} for one in self.still],
         }
 
 
@@ -83,8 +88,15 @@ def make_masks(config: MasksConfig) -> Made:
         if config.preview and config.preview.suffix:
             Encoding().check(config.preview.suffix.lower(), "--preview")
         facts = video.facts_of(source, Fraction(config.fps).limit_denominator(1001))
-        masks = stack.enter_context(_tracked(config, facts))
-        return _written(config, facts, masks)
+        if not config.overlays:
+            return _written(config, facts, stack.enter_context(_tracked(config, facts)))
+        things = find_still(_with_bar(video.read(source), facts, "look at"))
+        if not things:
+            raise UserError(
+                f"nothing stands still in {config.video} while its camera moves: mask the object "
+                "by --box, --point or --mask"
+            )
+        return _written(config, facts, still_masks(video.read(source), things), things)
 
 
 def _read(config: MasksConfig) -> dict[str, str | Path]:
@@ -126,7 +138,9 @@ def _with_bar(each: Iterable[Any], facts: VideoFacts, what: str) -> Iterator[Any
             bar.advance()
 
 
-def _written(config: MasksConfig, facts: VideoFacts, masks: Iterator[Mask]) -> Made:
+def _written(
+    config: MasksConfig, facts: VideoFacts, masks: Iterator[Mask], things: Sequence[Still] = ()
+) -> Made:
     """Write masks, and the preview where it is wanted."""
     masked, pixels, frames = [], 0, 0
     with ExitStack() as stack:
@@ -144,7 +158,14 @@ def _written(config: MasksConfig, facts: VideoFacts, masks: Iterator[Mask]) -> M
             pixels, frames = pixels + count, number + 1
             masked += [number] if count else []
     share = pixels / (frames * facts.width * facts.height)
-    return Made(config=config, facts=facts, frames=frames, masked=tuple(masked), hole_share=share)
+    return Made(
+        config=config,
+        facts=facts,
+        frames=frames,
+        still=tuple(one for one in things if one.frames),
+        masked=tuple(masked),
+        hole_share=share,
+    )
 
 
 def _preview(path: Path, facts: VideoFacts) -> Writer:

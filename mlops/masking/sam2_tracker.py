@@ -54,8 +54,8 @@ def _predictor(weights: Path, config: str) -> Any:
         build = importlib.import_module("sam2.build_sam").build_sam2_video_predictor
     except ImportError as error:
         raise UserError(
-            f"--sam2-weights needs the package sam2 ({error}): pip install sam2, or leave the flag "
-            "out to track without weights"
+            f"--sam2-weights needs the package sam2 ({error}): install it as its makers say "
+            "(github.com/facebookresearch/sam2), or leave the flag out to track without weights"
         ) from error
     if not weights.is_file():
         raise UserError(f"--sam2-weights {weights} is not there: give the checkpoint of SAM 2")
