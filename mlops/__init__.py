@@ -1,7 +1,7 @@
 """Evaluates models, decides which one people use, and lets them use it.
 
-Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `burn_in.py`,
-`lineage.py`, `prune.py`, `report.py`, `serve.py`; their flags are in `config.py`.
+Commands: `evaluate.py`, `promote.py`, `inpaint.py`, `inpaint_batch.py`, `masks.py`, `serve.py`,
+`burn_in.py`, `lineage.py`, `prune.py`, `report.py`; their flags are in `config.py`.
 
 | folder | idea |
 |---|---|

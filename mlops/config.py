@@ -33,6 +33,14 @@ def _require(value: str, flag: str, variable: str) -> None:
         raise ValueError(f"{flag} is missing: give it, or set {variable}")
 
 
+def _require_lossless(what: str, path: Path) -> None:
+    if path.suffix.lower() not in ("", ".mp4", ".mov", ".mkv"):
+        raise ValueError(
+            f"{what} ends in {path.suffix!r}: give .mp4, .mov, .mkv, or a name without an ending "
+            "for a folder of PNGs"
+        )
+
+
 def _require_registry(config: "InpaintConfig | InpaintBatchConfig | ServeConfig") -> None:
     if config.model not in ("", STARTER):
         _require(config.tracking_uri, "--tracking-uri", "MLFLOW_TRACKING_URI")
@@ -84,6 +92,10 @@ SERVE_GROUPS = {
     "limit": ("max_upload_mb", "max_frames", "max_pixels", "max_jobs", "keep_hours"),
     "access": ("host", "port", "token_file", "allow_uris"),
     "replica": ("min_replicas", "max_replicas", "cpus"),
+}
+MASKS_GROUPS = {
+    "weights": ("sam2_weights", "sam2_config"),
+    "footage": ("fps", "json"),
 }
 BURN_IN_GROUPS = {
     "overlay": ("frames_per_text", "font", "logo_opacity"),
@@ -454,6 +466,59 @@ class ServeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MasksConfig:
+    """Make the masks of a whole video from marks on one frame or several, or of its overlays."""
+
+    video: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """A video file, a folder of pictures (one a frame, in order of their names), an s3:// URI of a
+    file, or wheel:PACKAGE/FILE for one that an installed package carries."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """The video of masks to write (.mp4, .mov, .mkv), always lossless, replaced when it is there;
+    or a name without an ending: a new folder of PNGs. White = the object; `inpaint.py` takes it as
+    MASK."""
+    box: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[X,Y,WIDTH,HEIGHT[@FRAME] ...]")] = ()
+    """Boxes around the object, in pixels as the video is displayed, each on a frame, counted from
+    0; without @FRAME on the first. A tight box gives a tight mask. Further frames are corrections:
+    the mask is made anew from each, in both directions."""
+    point: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[X,Y[@FRAME] ...]")] = ()
+    """Points on the object, likewise."""
+    point_off: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[X,Y[@FRAME] ...]")] = ()
+    """Points that are not on it, where a box, a mask or points take too much."""
+    mask: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FILE[@FRAME] ...]")] = ()
+    """Pictures of the object's mask, of the video's size, white = the object; kept exactly."""
+    gone: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[FRAME ...]")] = ()
+    """Frames in which the object is not to be seen."""
+    overlays: bool = False
+    """Instead of an object: find what is burnt in and stands still while the picture moves (a logo,
+    a time, lines of subtitles), and mask it in the frames that have it."""
+    preview: Path | None = None
+    """A second video to write: the input with what is masked in red."""
+    sam2_weights: Path | None = None
+    """Weights of SAM 2, to track with it instead of without weights; needs the package sam2."""
+    sam2_config: str = "configs/sam2.1/sam2.1_hiera_l.yaml"
+    """Name of the configuration in that package which fits the weights."""
+    fps: float = bounded(24.0, 0, 1000, above=True)
+    """Frames per second of a folder of pictures; a file says its own."""
+    json: bool = False
+    """End with one line of JSON."""
+
+    def __post_init__(self) -> None:
+        marked = bool(self.box or self.point or self.mask)
+        if self.overlays and (marked or self.point_off or self.gone):
+            raise ValueError("--overlays finds them by itself: leave the marks out, or --overlays")
+        if self.overlays and self.sam2_weights:
+            raise ValueError("--overlays needs no --sam2-weights: leave one")
+        if not marked and not self.overlays:
+            raise ValueError(
+                "nothing says what to mask: give --box, --point or --mask on a frame, or --overlays"
+            )
+        _require_lossless("OUT", self.out)
+        if self.preview and self.out.absolute() == self.preview.absolute():
+            raise ValueError(f"OUT and --preview are both {self.out}: give two names")
+        refuse_out_of_bounds(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BurnInConfig:
     """Burn subtitles and a logo into a video: something to remove whose truth is known."""
 
@@ -503,11 +568,7 @@ class BurnInConfig:
         if self.out.absolute() == self.masks.absolute():
             raise ValueError(f"OUT and MASKS are both {self.out}: give two names")
         for what, path in (("OUT", self.out), ("MASKS", self.masks)):
-            if path.suffix.lower() not in ("", ".mp4", ".mov", ".mkv"):
-                raise ValueError(
-                    f"{what} ends in {path.suffix!r}: give .mp4, .mov, .mkv, or a name without an "
-                    "ending for a folder of PNGs"
-                )
+            _require_lossless(what, path)
         refuse_out_of_bounds(self)
 
 

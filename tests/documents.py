@@ -26,7 +26,8 @@ ENVIRONMENT = {
 COMMANDS = (
     "data_pipeline/run.py", "training/run.py", "training/export.py", "training/import_weights.py",
     "mlops/evaluate.py", "mlops/promote.py", "mlops/inpaint.py", "mlops/inpaint_batch.py",
-    "mlops/burn_in.py", "mlops/lineage.py", "mlops/prune.py", "mlops/report.py", "mlops/serve.py",
+    "mlops/masks.py", "mlops/serve.py", "mlops/burn_in.py", "mlops/lineage.py", "mlops/prune.py",
+    "mlops/report.py",
     "k8s/cluster.py", "k8s/submit.py",
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from mlops.media import overlays, video
 from mlops.media.encoders import Encoding
 from mlops.media.encoding import PictureWriter, VideoWriter, Writer, print_not_kept
 from mlops.media.files import check_outputs, local_footage
+from mlops.media.mask_writing import mask_writer, picture_of
 from mlops.media.overlays import FontOfSize, Overlay
 from mlops.media.pasting import deepened
 from mlops.media.tracks import refuse_sound
@@ -99,7 +100,7 @@ def _burn(
         else:
             out = PictureWriter(config.out, facts)
         stack.enter_context(out)
-        masks = _masks_writer(config.masks, facts)
+        masks = mask_writer(config.masks, facts)
         stack.enter_context(masks)
         print_not_kept(out)
         bar = stack.enter_context(progress(f"burn into {facts.path.name}", facts.frames, "frames"))
@@ -108,7 +109,7 @@ def _burn(
             for overlay in shown(number):
                 overlay.lay(frame, mask)
             out.write(Timed(frame, timed.pts, _deep(frame, mask, timed)))
-            masks.write(Timed(np.repeat(mask[..., np.newaxis], 3, axis=2), timed.pts))
+            masks.write(picture_of(mask, timed.pts))
             holes += int(np.count_nonzero(mask))
             frames += 1
             bar.advance()
@@ -178,14 +179,6 @@ def _check_size(facts: VideoFacts, config: BurnInConfig) -> None:
         raise UserError(f"{size}, too small for letters and a logo: give {least}x{least} or more")
     if not config.lossless and config.out.suffix and (facts.width % 2 or facts.height % 2):
         raise UserError(f"{size}: --no-lossless needs an even width and height, leave it out")
-
-
-def _masks_writer(path: Path, facts: VideoFacts) -> Writer:
-    """Masks are black and white, whatever the colours of their video are."""
-    if not path.suffix:
-        return PictureWriter(path)
-    plain = replace(facts, depth=8, pixels="rgb24", colour=video.NO_COLOUR)
-    return VideoWriter(path, plain, Encoding(lossless=True), alone=True)
 
 
 def _deep(frame: video.Frame, mask: NDArray[np.uint8], timed: Timed) -> NDArray[np.uint16] | None:

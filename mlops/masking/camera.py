@@ -56,7 +56,7 @@ class Camera:
         whole: Homography = np.eye(3)
         for number in range(one, other):
             if number not in self._next:
-                self._next[number] = _motion(self._frames[number], self._frames[number + 1])
+                self._next[number] = motion_between(self._frames[number], self._frames[number + 1])
             step = self._next[number]
             if step is None:
                 return None
@@ -98,7 +98,8 @@ def places(height: int, width: int) -> Numbers:
     return np.stack([x, y], axis=-1)
 
 
-def _motion(one: Frame, other: Frame) -> Homography | None:
+def motion_between(one: Frame, other: Frame) -> Homography | None:
+    """The camera's motion between two neighbouring frames; None where there is no hold."""
     grey, next_grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (one, other))
     apart = max(3, min(grey.shape) // 40)
     corners = cv2.goodFeaturesToTrack(grey, _CORNERS, _CORNER_QUALITY, apart)

@@ -34,11 +34,11 @@ _FORGOTTEN = 0.3  # strength of a memory from which on it is none: after 16 fram
 _STEADY = 0.1  # share by which a new velocity changes the known one
 _LEARNS = 0.1  # likewise of colours
 _LEAST_SEEN = 0.05  # share of its usual area from which the object counts as seen
-_PARTED = 2.0  # odds between object and surroundings from which the background tells them apart
-_MEAN_OFFSET = 14  # frames, of those that `camera.py` compares with
+_PARTED = 1.5  # odds between object and surroundings from which the background tells them apart
+_FAR_OFFSET = 28  # frames, of those that `camera.py` compares with
 
 # Weights of what is known, where the background tells the object apart, and where it does not.
-_WEIGHTS = {"moved": (1.0, 0.0), "colour": (0.35, 1.0), "carried": (0.25, 1.0)}
+_WEIGHTS = {"moved": (1.0, 0.0), "colour": (0.35, 0.6), "carried": (0.25, 2.0)}
 
 
 @final
@@ -135,7 +135,7 @@ class Follower:
         if self._velocity is None:
             return 1.0
         inside = float(evidence.signed_distance(self._core).max())
-        way = _MEAN_OFFSET * float(np.linalg.norm(self._velocity))
+        way = _FAR_OFFSET * float(np.linalg.norm(self._velocity))
         return min(1.0, way / max(1.0, 2 * inside))
 
     def _place_odds(self, carried: Mask, place: Mask) -> Numbers:

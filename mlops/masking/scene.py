@@ -16,6 +16,7 @@ from mlops.masking.camera import OFFSETS, Camera
 
 Frame = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Numbers = NDArray[np.float32]
 
 LONGER_SIDE = 640
 """Pixels; larger videos are tracked at this size, and their masks enlarged."""
@@ -53,6 +54,10 @@ class Scene(Sequence[Frame]):
     def flow(self, one: int, other: int) -> tuple[Flow, Flow]:
         """Flow from a frame to another, and back: float32 [h,w,2] each."""
         return self._flow(one, self[one], self[other])
+
+    def moved(self, number: int) -> Numbers:
+        """`Camera.moved` of a frame, at the size of the video."""
+        return _resized(self.camera.moved(number), self.full, cv2.INTER_LINEAR)
 
     def scaled(self, mask: Mask) -> Mask:
         """A mask of the video at the size that is worked at."""

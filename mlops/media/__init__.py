@@ -3,6 +3,7 @@
 - `video.py`: frames in display order with their times
 - `files.py`: where footage is, and what may be written: never over an input
 - `mask_reading.py`: masks from boxes, a picture, a folder or a video
+- `mask_writing.py`: masks out, lossless
 - `holes.py`: masks dilated and blended at their edge
 - `pasting.py`: the model's output in the hole of a frame, in the source's depth
 - `encoding.py`: a video with the times, colours and tracks of its source, or PNGs
