@@ -1,6 +1,6 @@
 import mlflow
 
-from sttn_dad0c29925ba.fills.propagation import diffused, propagated
-from sttn_dad0c29925ba.served import Inpainter
+from sttn_0b919004d372.fills.propagation import diffused, propagated
+from sttn_0b919004d372.served import Inpainter
 
 mlflow.models.set_model(Inpainter(diffused, propagated))

@@ -115,25 +115,22 @@ class Generator(nn.Module):
                 frames filled alone are missing, or are none of this generator's.
         """
         check_clips(frames, masks)
-        with_fill = belief is not None and alone is not None
-        if with_fill == (self.fill == "none") or (belief is None) != (alone is None):
+        if {belief is None, alone is None} != {self.fill == "none"}:
             wanted = "a belief [B, T, 2, H, W] and the frames filled alone [B, T, 3, H, W]"
             raise ValueError(
                 f"this generator has fill {self.fill!r}: give "
                 f"{wanted if self.fill != 'none' else 'no belief and no frames filled alone'}"
             )
-        clips = frames.shape[0]
         if belief is None or alone is None:
-            given = frames
-        else:
-            given = given_with_fill(frames, masks, belief, alone)
-        features = self.encode(given.flatten(0, 1))
-        features = self.transform(features, masks.flatten(0, 1), clips)
-        decoded = self.decode(features)
-        decoded = decoded.reshape(*frames.shape[:2], *decoded.shape[1:])
-        if belief is None or alone is None:
-            return decoded
+            return self._decoded(frames, masks)
+        decoded = self._decoded(given_with_fill(frames, masks, belief, alone), masks)
         return corrected(frames, alone, decoded, unsure(masks, belief))
+
+    def _decoded(self, given: Tensor, masks: Tensor) -> Tensor:
+        """[B, T, 3 or 9, H, W] and [B, T, 1, H, W] -> [B, T, 3 or 4, H, W]."""
+        features = self.encode(given.flatten(0, 1))
+        decoded = self.decode(self.transform(features, masks.flatten(0, 1), clips=len(given)))
+        return decoded.reshape(*given.shape[:2], *decoded.shape[1:])
 
     def encode(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> [N, C, h, w], each frame on its own; with a fill [N, 9, H, W].

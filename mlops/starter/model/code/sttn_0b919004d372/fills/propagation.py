@@ -1,4 +1,4 @@
-"""Known pixels of other frames carried into a hole along optical flow; diffusion elsewhere.
+"""Known pixels of other frames carried into a hole along optical flow.
 
 From a pixel in the hole the flow is followed from frame to frame, forwards and backwards, until it
 comes to a pixel that is known. Inside a hole the flow itself is not known, and near it it may be
@@ -33,7 +33,8 @@ _DOUBTED_PX = 24  # around the hole: there its coarser scales do, and flows that
 _DISAGREE_PX = 0.5
 _NO_FLOW_PX = 1.0  # doubt where no flow is known in the whole frame, which is taken to stand still
 _LEAST_WEIGHT = np.float32(0.02)  # so that two sides that disagree with themselves are mixed
-_DIFFUSED_WEIGHT = np.float32(0.01)  # of diffusion where the flows disagree
+_LEAST_PX = np.float32(0.1)  # flows agree no better than to a tenth of a pixel
+_SURE = 100.0  # trust from which on a colour is taken as it was found
 _BLOCK = 1024  # columns in which points are handed to OpenCV, whose images have at most 32767
 _TINY = np.float32(1e-12)
 _KNOWN = 0.01  # share of the hole in what is mixed of four pixels, below which it counts as known
@@ -47,7 +48,7 @@ class Filled:
     """uint8 [H,W,3]; outside the hole the frame's own pixels."""
     belief: Numbers
     """float32 [H,W,2] in 0..1: nearness 1 / (1 + n) of the frame that a pixel was found in, and
-    agreement exp(-e) of the flows on the way, e in pixels. Known pixels: 1, 1; diffused ones: 0, 0.
+    agreement exp(-e) of the flows on the way, e in pixels. Known pixels: 1, 1; not found: 0, 0.
     """
     alone: Frame
     """uint8 [H,W,3]: the frame filled by diffusion, without a look at any other."""
@@ -127,20 +128,12 @@ class Propagation:
         belief = known(hole)
         if not hole.any():
             return Filled(alone, belief, alone)
-        frame = alone.copy()
         sides = [self._found(number, way) for way in (1, -1)]
         weights = np.stack([side.weight for side in sides])[..., np.newaxis]  # [2, N, 1]
-        total = weights.sum(axis=0)
         values = np.stack([side.values for side in sides])  # [2, N, 5]
-        mixed = (weights * values).sum(axis=0) / np.maximum(total, _TINY)
-        # Diffusion is a third guess; grey, where it has nothing to begin from, is none.
-        guess = _TINY if hole.all() else _DIFFUSED_WEIGHT
-        doubt = guess * (1 - mixed[:, 4:])  # all of it where nothing was found
-        rows, columns = np.nonzero(hole)
-        colours = total * mixed[:, :3] + doubt * alone[rows, columns]
-        frame[rows, columns] = np.round(colours / np.maximum(total + doubt, _TINY))
-        belief[rows, columns] = mixed[:, 3:]
-        return Filled(frame, belief, alone)
+        mixed = (weights * values).sum(axis=0) / np.maximum(weights.sum(axis=0), _TINY)
+        belief[hole] = mixed[:, 3:]
+        return Filled(_joined(alone, hole, mixed), belief, alone)
 
     def _found(self, number: int, way: int) -> "_Found":
         """Follow the flow from each pixel of a hole, to later (1) or earlier (-1) frames."""
@@ -163,7 +156,8 @@ class Propagation:
             at, apart, seeking = at[follow], apart[follow], seeking[follow]
             hidden = _at(self._holes[there].astype(np.uint8) * 255, at) >= _KNOWN * 255
             come = ~hidden  # all but a little of which hides no pixel, and that little is diffused
-            found.set(seeking[come], n, apart[come], _at(self._diffused[there], at[come]))
+            colours = _at(self._diffused[there], at[come], cv2.INTER_CUBIC)
+            found.set(seeking[come], n, apart[come], colours)
             at, apart, seeking = at[hidden], apart[hidden], seeking[hidden]
         return found
 
@@ -197,6 +191,38 @@ class _Found:
         self.values[which, 3] = 1 / (1 + n)
         self.values[which, 4] = agreement
         self.weight[which] = (agreement + _LEAST_WEIGHT) / n
+
+
+def _joined(alone: Frame, hole: NDArray[np.bool_], found: Numbers) -> Frame:
+    """Known pixels and what was found, as one frame: smooth between, where little was found.
+
+    Args:
+        alone: uint8 [H,W,3], whose known pixels are taken.
+        hole: [H,W].
+        found: [N, (R, G, B, nearness, agreement)], agreement 0 where nothing was found.
+    """
+    trust = np.zeros(hole.shape, np.float32)
+    trust[hole] = _trust(found[:, 4])
+    if not trust.any():
+        return alone
+    colours = alone.astype(np.float32)
+    colours[hole] = found[:, :3]
+    # In a frame that is all hole there is nothing to fit to: what was found is taken as it is.
+    open_to_change = trust == 0 if hole.all() else hole & (trust < _SURE)
+    colours = extended(colours, open_to_change, trust)
+    frame = alone.copy()
+    frame[hole] = np.clip(np.round(colours[hole]), 0, 255)
+    return frame
+
+
+def _trust(agreement: Numbers) -> Numbers:
+    """1 / e^3 for flows that are e pixels apart, 0 where nothing was found.
+
+    It stands for one over the variance of a colour that was found. Measured on real videos and on
+    filmed photographs; e^2 and e^4 are some hundredths of a decibel worse.
+    """
+    apart = -np.log(np.maximum(agreement, _TINY))
+    return np.asarray((agreement > 0) * np.maximum(apart, _LEAST_PX) ** -3, np.float32)
 
 
 def known(hole: NDArray[np.bool_]) -> Numbers:
@@ -238,12 +264,12 @@ def _grown(where: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(where.astype(np.uint8), box) != 0)
 
 
-def _at(image: Frame | Numbers, points: Numbers) -> Numbers:
-    """Sample at points [N, (x, y)] of an image [H,W] or [H,W,C], bilinear: [N] or [N, C]."""
+def _at(image: Frame | Numbers, points: Numbers, interpolation: int = cv2.INTER_LINEAR) -> Numbers:
+    """Sample at points [N, (x, y)] of an image [H,W] or [H,W,C]: [N] or [N, C]."""
     count, channels = len(points), image.shape[2:]
     if not count:
         return np.zeros((0, *channels), np.float32)
     padded = np.pad(points, ((0, -count % _BLOCK), (0, 0)), mode="edge").reshape(-1, _BLOCK, 2)
     x, y = np.ascontiguousarray(padded[..., 0]), np.ascontiguousarray(padded[..., 1])
-    values = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(values.reshape(-1, *channels)[:count], np.float32)
