@@ -31,7 +31,7 @@ _CARRIED_ODDS = 2.0
 _AGREE_PX = 1.5  # flows forth and back
 _FADES = 0.93  # of the memory of a place, a frame
 _FORGOTTEN = 0.3  # strength of a memory from which on it is none: after 16 frames
-_STEADY = 0.1  # share by which a new velocity changes the known one
+_STEADY = 0.2  # share by which a new velocity changes the known one
 _LEARNS = 0.1  # likewise of colours
 _LEAST_SEEN = 0.05  # share of its usual area from which the object counts as seen
 _PARTED = 1.5  # odds between object and surroundings from which the background tells them apart
@@ -92,8 +92,9 @@ class Follower:
         height, width = self._scene.size
         camera = self._scene.camera.between(self._number, number)
         camera = np.eye(3) if camera is None else camera
-        if self._core.any():
-            self._learn_velocity(forth - displacement(camera, height, width))
+        agree = np.linalg.norm(forth + _fetched(back, forth), axis=-1) < _AGREE_PX
+        if (seen := self._core & agree).any():
+            self._learn_velocity((forth - displacement(camera, height, width))[seen])
         velocity = np.zeros(2, np.float32) if self._velocity is None else self._velocity
         steady = displacement(np.asarray(np.linalg.inv(camera)), height, width) - velocity
         apart = np.linalg.norm(back + _fetched(forth, back), axis=-1)
@@ -102,13 +103,11 @@ class Follower:
         return carried, np.float32(_FADES) * _fetched(self._memory, steady)
 
     def _learn_velocity(self, motion: Numbers) -> None:
-        now = np.median(motion[self._core], axis=0).astype(np.float32)
-        if self._velocity is None:
-            self._velocity = now
-        seen = np.count_nonzero(self._core) / np.count_nonzero(self._memory > _FORGOTTEN)
-        self._velocity = self._velocity + np.float32(_STEADY * min(1, seen)) * (
-            now - self._velocity
-        )
+        """Take in the motion [N,2] of the object's pixels, by how much of it is to be seen."""
+        now = np.median(motion, axis=0).astype(np.float32)
+        known = now if self._velocity is None else self._velocity
+        seen = min(1, len(motion) / np.count_nonzero(self._memory > _FORGOTTEN))
+        self._velocity = known + np.float32(_STEADY * seen) * (now - known)
 
     def _decided(self, number: int, carried: Mask) -> Mask:
         """Decide each pixel near what was carried or is remembered."""

@@ -49,11 +49,17 @@ class FramesOnDisk(Sequence[Frame]):
 
 @final
 class MasksOnDisk:
-    """Masks by their number, packed, in a temporary file; a few KB each."""
+    """Masks by their number, packed, in a temporary file; a few KB each. A context manager."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the object)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed at the end of the context)
         self._places: dict[int, tuple[int, int, tuple[int, ...]]] = {}
+
+    def __enter__(self) -> "MasksOnDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def __setitem__(self, number: int, mask: Mask) -> None:
         data = zlib.compress(np.packbits(mask).tobytes(), 1)

@@ -43,7 +43,9 @@ def sam2(weights: Path, config: str) -> Tracker:
         with ExitStack() as stack:
             if not isinstance(frames, FramesOnDisk):
                 frames = FramesOnDisk(stack.enter_context(scratch_folder("sam2")), frames)
-            masks = _propagated(predictor, frames, anchors)
+            masks = stack.enter_context(MasksOnDisk())
+            for number, mask in _propagated(predictor, frames, anchors):
+                masks[number] = mask
             yield from (masks[number] for number in range(len(frames)))
 
     return tracked
@@ -70,9 +72,10 @@ def _predictor(weights: Path, config: str) -> Any:
         ) from error
 
 
-def _propagated(predictor: Any, frames: FramesOnDisk, anchors: Mapping[int, Mask]) -> MasksOnDisk:
-    """Masks of all frames, forwards from the first anchor and backwards from it."""
-    masks = MasksOnDisk()
+def _propagated(
+    predictor: Any, frames: FramesOnDisk, anchors: Mapping[int, Mask]
+) -> Iterator[tuple[int, Mask]]:
+    """Masks of all frames by their number, backwards from the first anchor, then forwards."""
     first = min(number for number, mask in anchors.items() if mask.any())
     with torch.inference_mode():
         state = predictor.init_state(str(frames.folder), offload_video_to_cpu=True)
@@ -81,5 +84,4 @@ def _propagated(predictor: Any, frames: FramesOnDisk, anchors: Mapping[int, Mask
         for reverse in (True, False):
             found = predictor.propagate_in_video(state, start_frame_idx=first, reverse=reverse)
             for number, _, logits in found:
-                masks[number] = (logits[0, 0] > 0).cpu().numpy()
-    return masks
+                yield number, (logits[0, 0] > 0).cpu().numpy()

@@ -41,6 +41,7 @@ _JOINED = (0.05, 0.02)  # gaps between letters and lines that are closed, shares
 _LEAST_SIDE = 0.02  # of a thing, likewise; thinner ones are borders
 _LEAST_STILL = 0.08  # of a thing's pixels; sparser ones are scattered noise
 _PRESENT = 0.5  # of a thing's gradient, that is there in a frame which has it
+_LINE = 2  # times as wide as high, from which a thing is a line of letters
 _LEAST_ACROSS = 0.1  # of its gradients' energy along their main way, of what is not just a line
 _SAME = 0.5  # overlap of two boxes, and likeness of gradients, of one thing found twice
 
@@ -223,12 +224,18 @@ def _is_no_line(gradients: Numbers) -> bool:
 
 
 def _thing(part: Mask, gradient: Numbers, first: int, last: int) -> Still:
-    """What a part of the edges is of: their convex hull, grown for the blur of a codec."""
+    """What a part of the edges is of, grown for the blur of a codec.
+
+    Its mask is the box of a line, and the convex hull of what is not as wide.
+    """
     height, width = part.shape
     y, x = np.nonzero(part)
-    hull = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
+    outline = np.stack([x, y], axis=1).astype(np.int32)
+    if np.ptp(x) > _LINE * np.ptp(y):
+        corners = (x.min(), y.min()), (x.max(), y.min()), (x.max(), y.max()), (x.min(), y.max())
+        outline = np.array(corners, np.int32)
     shape = np.zeros(part.shape, np.uint8)
-    cv2.fillConvexPoly(shape, hull, 1)
+    cv2.fillConvexPoly(shape, cv2.convexHull(outline), 1)
     mask = grown(shape != 0, grown_px(width, height))
     y, x = np.nonzero(mask)
     left, top, right, bottom = int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1

@@ -70,15 +70,17 @@ def by_flow(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> Iterator[Ma
     known = {number: scene.scaled(mask) for number, mask in anchors.items()}
     numbers = sorted(known)
     first, last = numbers[0], numbers[-1]
-    back = _stored(scene, range(first, -1, -1), known[first])
-    yield from (scene.enlarged(back[number]) for number in range(first + 1))
+    with MasksOnDisk() as back:
+        _store(back, scene, range(first, -1, -1), known[first])
+        yield from (scene.enlarged(back[number]) for number in range(first + 1))
     for one, other in pairwise(numbers):
-        back = _stored(scene, range(other, one, -1), known[other])
-        forth = _followed(scene, range(one, other), known[one])
-        next(forth)
-        for number, mask in zip(range(one + 1, other), forth, strict=True):
-            weight = (number - one) / (other - one)
-            yield scene.enlarged(_joined(mask, back[number], weight))
+        with MasksOnDisk() as back:
+            _store(back, scene, range(other, one, -1), known[other])
+            forth = _followed(scene, range(one, other), known[one])
+            next(forth)
+            for number, mask in zip(range(one + 1, other), forth, strict=True):
+                weight = (number - one) / (other - one)
+                yield scene.enlarged(_joined(mask, back[number], weight))
         yield scene.enlarged(known[other])
     forth = _followed(scene, range(last, len(frames)), known[last])
     next(forth)
@@ -113,21 +115,21 @@ def _followed(scene: Scene, numbers: range, mask: Mask) -> Iterator[Mask]:
     yield from map(follower.step, numbers[1:])
 
 
-def _stored(scene: Scene, numbers: range, mask: Mask) -> MasksOnDisk:
-    stored = MasksOnDisk()
+def _store(stored: MasksOnDisk, scene: Scene, numbers: range, mask: Mask) -> None:
     for number, found in zip(numbers, _followed(scene, numbers, mask), strict=True):
         stored[number] = found
-    return stored
 
 
 def _joined(one: Mask, other: Mask, weight: float) -> Mask:
-    """Between two masks: the mean outline where they meet, else the nearer one.
+    """Between two masks: the mean outline where they meet, else the nearer one that has pixels.
 
     Args:
         one: followed from the earlier anchor.
         other: from the later one.
         weight: of the other, 0..1.
     """
+    if not one.any() or not other.any():
+        return one | other  # gone at one of the anchors, nobody knows since when
     if not (one & other).any():
         return other if weight > 0.5 else one
     return (1 - weight) * signed_distance(one) + weight * signed_distance(other) > 0
