@@ -127,6 +127,13 @@ def test_between_two_marks_the_outline_goes_over_from_one_to_the_other():
     assert areas[9] > 0.7 * areas[10]
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_mask_of_the_whole_frame_stays_one(count):
+    frames, _ = _scene(frames=count)
+    whole = np.ones((HEIGHT, WIDTH), np.bool_)
+    assert np.mean(list(track(frames, {0: whole}))) > 0.9
+
+
 def test_anchors_are_kept_whatever_a_tracker_says():
     frames, truth = _scene(frames=4)
 
