@@ -33,6 +33,7 @@ _CORNERS = 600  # points by which the camera's motion is found
 _CORNER_QUALITY = 0.005
 _INLIER_PX = 1.5
 _LEAST_INLIERS = 12
+_FARTHEST = 0.5  # of the longer side, that a corner of the frame can go; beyond it is a mistake
 _SLACK = np.ones((3, 3), np.uint8)  # a pixel of a neighbour may be this far from where it should be
 
 
@@ -113,7 +114,10 @@ def motion_between(one: Frame, other: Frame) -> Homography | None:
     motion, inliers = cv2.findHomography(corners[kept], moved[kept], cv2.RANSAC, _INLIER_PX)
     if motion is None or np.count_nonzero(inliers) < _LEAST_INLIERS:
         return None
-    return np.asarray(motion, np.float64)
+    height, width = grey.shape
+    ends = np.array([[[0, 0], [width, 0], [0, height], [width, height]]], np.float32)
+    way = np.abs(cv2.perspectiveTransform(ends, motion) - ends).max()
+    return np.asarray(motion, np.float64) if way < _FARTHEST * max(grey.shape) else None
 
 
 def _difference(frame: Frame, other: Frame, motion: Homography) -> Numbers:

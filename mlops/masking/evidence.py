@@ -97,9 +97,10 @@ def disc(radius: int) -> NDArray[np.uint8]:
 
 
 def signed_distance(mask: Mask) -> Numbers:
-    """Distance to the edge of a mask, pixels, positive inside; far below 0 where it is empty."""
-    if not mask.any():
-        return np.full(mask.shape, -float(sum(mask.shape)), np.float32)
+    """Distance to the edge of a mask, pixels, positive inside; far away where there is no edge."""
+    if not mask.any() or mask.all():
+        far = float(sum(mask.shape))
+        return np.full(mask.shape, far if mask.any() else -far, np.float32)
     inside, outside = (
         cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
         for part in (mask, ~mask)

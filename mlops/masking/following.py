@@ -33,7 +33,6 @@ _FADES = 0.93  # of the memory of a place, a frame
 _FORGOTTEN = 0.3  # strength of a memory from which on it is none: after 16 frames
 _STEADY = 0.2  # share by which a new velocity changes the known one
 _LEARNS = 0.1  # likewise of colours
-_LEAST_SEEN = 0.05  # share of its usual area from which the object counts as seen
 _PARTED = 1.5  # odds between object and surroundings from which the background tells them apart
 _FAR_OFFSET = 28  # frames, of those that `camera.py` compares with
 
@@ -57,7 +56,6 @@ class Follower:
         self._colours = Colours()
         self._velocity: Numbers | None = None  # beyond the background's, (x, y) pixels a frame
         self._core, self._memory = anchor, anchor.astype(np.float32)
-        self._area = float(np.count_nonzero(anchor))
         near = self._near(anchor)
         self._colours.learn(scene[number], anchor, near, 1)
         self._trust = self._told_apart(anchor, near)
@@ -69,21 +67,15 @@ class Follower:
 
     def step(self, number: int) -> Mask:
         """Go on to a neighbour of the last frame; returns the object's mask there."""
+        if not (self._memory > _FORGOTTEN).any():
+            return np.zeros_like(self._core)  # lost, and nothing more to look for
         carried, remembered = self._carried(number)
         self._number = number
         self._memory = np.maximum(carried.astype(np.float32), remembered)
-        if not (self._memory > _FORGOTTEN).any():
-            self._core = np.zeros_like(self._core)
-            return self._core
-        found = self._decided(number, carried)
-        area = np.count_nonzero(found)
-        if area < _LEAST_SEEN * self._area:
-            self._core = np.zeros_like(found)
-            return self._core
-        self._core = found
-        self._memory = np.maximum(self._memory, found)
-        self._area += _LEARNS * (area - self._area)
-        self._colours.learn(self._scene[number], found, self._near(found), _LEARNS)
+        self._core = found = self._decided(number, carried)
+        if found.any():
+            self._memory = np.maximum(self._memory, found)
+            self._colours.learn(self._scene[number], found, self._near(found), _LEARNS)
         return evidence.grown(found, self._grown)
 
     def _carried(self, number: int) -> tuple[Mask, Numbers]:

@@ -108,7 +108,7 @@ def _check(frames: Sequence[Frame], anchors: Mapping[int, Mask]) -> None:
 def _followed(scene: Scene, numbers: range, mask: Mask) -> Iterator[Mask]:
     """Masks of some frames in their order, the first of which is given."""
     yield mask
-    if not mask.any():
+    if not mask.any() or len(numbers) == 1:
         yield from (mask for _ in numbers[1:])
         return
     follower = Follower(scene, numbers[0], mask)

@@ -39,14 +39,14 @@ def _texture(seed, height, width, colour):
     return np.clip(colour + 30 * smooth / smooth.std(), 0, 255).astype(np.uint8)
 
 
-def _scene(frames=FRAMES, way=4, first=28, hidden=()):
+def _scene(frames=FRAMES, way=4, first=28, hidden=(), colour=(170, 110, 90)):
     """A disc that moves right over a background that a camera pans to the left.
 
     Returns:
         frames uint8 [H,W,3], and its masks.
     """
     far = _texture(1, HEIGHT, WIDTH + 4 * frames, (90, 110, 120))
-    near = _texture(2, 2 * RADIUS + 1, 2 * RADIUS + 1, (170, 110, 90))
+    near = _texture(2, 2 * RADIUS + 1, 2 * RADIUS + 1, colour)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     shown, truth = [], []
     for number in range(frames):
@@ -112,6 +112,37 @@ def test_an_object_is_followed_up_to_a_frame_where_it_is_gone_and_not_beyond():
     found = list(track(frames, {0: truth[0], 10: nothing, 14: nothing}))
     assert overlap(found[9], truth[9]) > 0.8
     assert not any(mask.any() for mask in found[10:])
+    found = list(track(frames, {3: nothing, 20: truth[20]}))
+    assert overlap(found[5], truth[5]) > 0.8
+    assert not any(mask.any() for mask in found[:4])
+
+
+def test_between_two_marks_the_outline_goes_over_from_one_to_the_other():
+    frames = [np.full((HEIGHT, WIDTH, 3), 128, np.uint8)] * 11
+    small, large = np.zeros((2, HEIGHT, WIDTH), np.bool_)
+    small[50:60, 70:80] = large[40:80, 50:100] = True
+    areas = [np.count_nonzero(mask) for mask in track(frames, {0: small, 10: large})]
+    assert areas == sorted(areas)
+    assert areas[1] < 0.3 * areas[10]
+    assert areas[9] > 0.7 * areas[10]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_mask_of_the_whole_frame_stays_one(count):
+    frames, _ = _scene(frames=count)
+    whole = np.ones((HEIGHT, WIDTH), np.bool_)
+    assert np.mean(list(track(frames, {0: whole}))) > 0.9
+
+
+def test_anchors_are_kept_whatever_a_tracker_says():
+    frames, truth = _scene(frames=4)
+
+    def nothing(frames, _anchors):
+        return (np.zeros((HEIGHT, WIDTH), np.bool_) for _ in frames)
+
+    found = list(track(frames, {2: truth[2]}, nothing))
+    assert [mask.any() for mask in found] == [False, False, True, False]
+    assert np.array_equal(found[2], truth[2])
 
 
 def test_large_frames_are_tracked_small_and_their_masks_enlarged():
@@ -126,7 +157,7 @@ def test_large_frames_are_tracked_small_and_their_masks_enlarged():
 
 @pytest.mark.parametrize("number", [0, 12])
 def test_a_box_and_a_click_take_what_moves(number):
-    frames, truth = _scene()
+    frames, truth = _scene(colour=(90, 110, 120))  # that of the background
     moved = Scene(frames).moved(number)
     y, x = np.nonzero(truth[number])
     box = x.min() - 1, y.min() - 1, x.max() + 2, y.max() + 2
