@@ -486,7 +486,7 @@ class MasksConfig:
     """Points that are not on it, where a box, a mask or points take too much."""
     mask: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FILE[@FRAME] ...]")] = ()
     """Pictures of the object's mask, of the video's size, white = the object; kept exactly."""
-    gone: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[FRAME ...]")] = ()
+    gone: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[FRAME ...]")] = bounded((), 0, 10**9)
     """Frames in which the object is not to be seen."""
     overlays: bool = False
     """Instead of an object: find what is burnt in and stands still while the picture moves (a logo,

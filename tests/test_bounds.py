@@ -32,6 +32,7 @@ GIVEN = {
     "RemoveConfig": {"uri": "a"},
     "InpaintConfig": {"video": "a.mp4", "mask": "b.png", "out": Path("c.mp4")},
     "InpaintBatchConfig": {"inputs": "videos", "out": "filled"},
+    "MasksConfig": {"video": "a.mp4", "out": Path("b.mp4"), "box": ("1,2,3,4",)},
     "BurnInConfig": {"video": "a.mp4", "out": Path("b.mp4"), "masks": Path("c.mp4")},
 }
 

@@ -390,16 +390,16 @@ def test_a_model_never_sees_pixels_inside_the_hole(store, tmp_path, data_set, ca
 
 @pytest.mark.usefixtures("forked")
 def test_evaluate_with_promote_decides_in_one_command(store, tmp_path, data_set, capfd):
-    foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.98))
+    foreign.register(store, tmp_path / "one", foreign.DIMMED.format(share=0.99))
     assert _evaluate(store, data_set, "--promote", "--json") == 0
     out = capfd.readouterr().out
     first = json.loads(out.splitlines()[-1])
     assert (first["decision"]["decision"], first["decision"]["champion"]) == ("promoted", "1")
-    assert re.search(r"hole PSNR 3\d\.\d+ dB is above the \d+\.\d+ dB of floor_propagated", out)
-    foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.97))
+    assert re.search(r"hole PSNR 4\d\.\d+ dB is above the \d+\.\d+ dB of floor_propagated", out)
+    foreign.register(store, tmp_path / "two", foreign.DIMMED.format(share=0.98))
     assert _evaluate(store, data_set, "--promote") == 1
     assert "models:/sttn/2 is not promoted: hole PSNR is -" in capfd.readouterr().err
-    foreign.register(store, tmp_path / "three", foreign.DIMMED.format(share=0.99))
+    foreign.register(store, tmp_path / "three", foreign.DIMMED.format(share=0.995))
     assert _evaluate(store, data_set, "--promote", "--floor-db", "60") == 1
     assert "is not above the 60.000 dB of the floor" in capfd.readouterr().err
     assert _evaluate(store, data_set, "--promote") == 0

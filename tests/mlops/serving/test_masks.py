@@ -68,7 +68,7 @@ def test_a_box_becomes_a_mask_is_tracked_corrected_and_filled(client, moving, tm
     frame = picture(client("GET", f"{place}/frames/3"))
     assert frame.size == (160, 120)
     assert np.asarray(frame)[60, 52, 1] > 180
-    marks = {"frame": 0, "box": [22.4, 41, 58, 79]}
+    marks = {"frame": 0, "box": [26.4, 46, 55, 75]}
     found = client("POST", f"{place}/selection", json=marks)
     assert jaccard(alpha(found), disc(40, 60)) > 0.8
     assert client("GET", f"{place}/masks/0").status_code == 404
