@@ -172,23 +172,6 @@ def test_it_is_promoted_and_fills_a_hole_from_outside_of_the_cluster(place, undi
         assert after.streams.video[0].frames == before.streams.video[0].frames > 0
 
 
-def test_videos_are_filled_from_the_store_to_the_store(place, undisturbed, videos):
-    evaluated(place, 1)
-    batch = (
-        "submit", "inpaint", "--", "s3://lake/raw", "s3://lake/clean", "--masks", "32,32,24,24",
-        "--workers", 1,
-    )  # fmt: skip
-    said = place.command(*batch)
-    print(said)
-    assert "sttn-inpaint-lake-clean: submitted" in said
-    assert "3 videos: 3 written, by models:/sttn/1 in" in said
-    assert "3 videos: 0 written, 3 there already" in place.command(*batch)
-    with place.store() as store:
-        assert sorted(one.rpartition("/")[2] for one in store.ls("lake/clean")) == [
-            "manifest.json", "results.parquet", "video-0.mp4", "video-1.mp4", "video-2.mp4",
-        ]  # fmt: skip
-
-
 def test_a_run_that_loses_all_there_is_to_lose_ends_with_the_same_weights(place, undisturbed):
     """Store, registry and operator, for a minute; a worker; and the head."""
     process = place.start("submit", "train", "smoke", "--", "--name", "struck", *RUN)
