@@ -54,35 +54,30 @@ def extended(values: Values, unknown: Where, trust: Values | None = None) -> Val
     """
     if not unknown.any():
         return values
-    if trust is None:
-        return _solved(values, unknown, np.zeros(unknown.shape, np.float32), _STEPS)
-    return _solved(values, unknown, trust, _STEPS_TRUST)
-
-
-def _solved(values: Values, unknown: Where, trust: Values, steps: int) -> Values:
-    """The answer at this resolution, [H,W,C]."""
-    if not unknown.any():
-        return values
-    guess = _mean(values, trust) if unknown.all() else _from_half(values, unknown, trust, steps)
+    if not unknown.all():
+        guess = _from_half(values, unknown, trust)
+    elif trust is None:
+        return np.zeros_like(values)
+    else:
+        guess = _mean(values, trust)
     out = np.where(unknown[..., np.newaxis], guess, values)
     rows, columns = (_span(places) for places in np.nonzero(unknown))
     part = rows, columns
-    out[part] = _relaxed(out[part], values[part], unknown[part], trust[part], steps)
+    held = None if trust is None else trust[part]
+    out[part] = _relaxed(out[part], values[part], unknown[part], held)
     return out
 
 
-def _from_half(values: Values, unknown: Where, trust: Values, steps: int) -> Values:
+def _from_half(values: Values, unknown: Where, trust: Values | None) -> Values:
     """The answer at half the resolution, as a guess [H,W,C]."""
     height, width = unknown.shape
     known, count = _sums_of_four(values, (~unknown).astype(np.float32))
-    guessed, held = _sums_of_four(values, trust * unknown)
-    unknown_half = count == 0
-    means = np.where(
-        unknown_half[..., np.newaxis],
-        _ratio(guessed, held[..., np.newaxis]),
-        _ratio(known, count[..., np.newaxis]),
-    )
-    half = _solved(means, unknown_half, held, steps)
+    half, unknown_half, held = _ratio(known, count[..., np.newaxis]), count == 0, None
+    if trust is not None:
+        guessed, held = _sums_of_four(values, trust * unknown)
+        means = _ratio(guessed, held[..., np.newaxis])
+        half = np.where(unknown_half[..., np.newaxis], means, half)
+    half = extended(half, unknown_half, held)
     # OpenCV leaves out an axis of one channel.
     guess = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
     guess = guess.reshape(*guess.shape[:2], -1)[:height, :width]
@@ -115,25 +110,26 @@ def _span(places: NDArray[np.int64]) -> slice:
     return slice(max(0, places.min() - 1), places.max() + 2)
 
 
-def _relaxed(guess: Values, values: Values, unknown: Where, trust: Values, steps: int) -> Values:
+def _relaxed(guess: Values, values: Values, unknown: Where, trust: Values | None) -> Values:
     """Take steps of conjugate gradients towards the answer, each channel on its own.
 
     They are preconditioned by the diagonal: trust spans many orders of magnitude.
     """
     free = unknown[..., np.newaxis].astype(np.float32)
-    held = trust[..., np.newaxis] * free
-    scale = free / (4 + held)
+    held = None if trust is None else trust[..., np.newaxis] * free
+    scale = np.float32(1 / 4) if held is None else free / (4 + held)
 
     def applied(x: Values) -> Values:
         """Minus the Laplacian plus trust, where values are unknown."""
         y = cv2.Laplacian(x, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)
-        return held * x - y.reshape(x.shape) * free
+        bent = -y.reshape(x.shape) * free
+        return bent if held is None else held * x + bent
 
     x = guess.copy()
-    residual = held * values - applied(x)
+    residual = -applied(x) if held is None else held * values - applied(x)
     direction = scale * residual
     squares = _dot(residual, direction)
-    for _ in range(steps):
+    for _ in range(_STEPS if held is None else _STEPS_TRUST):
         change = applied(direction)
         step = _ratio(squares, _dot(direction, change))
         x = x + step * direction

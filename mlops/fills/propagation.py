@@ -219,7 +219,7 @@ def _trust(agreement: Numbers) -> Numbers:
     """1 / e^3 for flows that are e pixels apart, 0 where nothing was found.
 
     It stands for one over the variance of a colour that was found. Measured on real videos and on
-    filmed photographs; e^2 and e^4 are some hundredths of a decibel worse.
+    filmed photographs, beside other powers (README of the benchmarks).
     """
     apart = -np.log(np.maximum(agreement, _TINY))
     return np.asarray((agreement > 0) * np.maximum(apart, _LEAST_PX) ** -3, np.float32)

@@ -82,8 +82,8 @@ PRESETS: dict[str, TrainConfig] = {
         checkpoint_every_clips=4,
     ),
     # A small network that begins where propagation ends, for two CPU cores: what `mlops/starter`
-    # was trained with (its card has the second stage). For PSNR, without a discriminator. Clips are
-    # long: one frame more costs less than the flow around a clip.
+    # was trained with, at a constant rate: the decay lies beyond its end. For PSNR, without a
+    # discriminator. Clips are long: one frame more costs less than the flow around a clip.
     "starter": TrainConfig(
         name="starter",
         clips=1_200,
