@@ -111,7 +111,7 @@ def _tracked(config: MasksConfig, facts: VideoFacts) -> Iterator[Iterator[Mask]]
     marks = marks_of(config, facts)
     tracker = _tracker(config)
     with scratch_folder("frames") as folder:
-        frames = FramesOnDisk(folder, _with_bar(video.read(facts.path), facts, "read"))
+        frames = FramesOnDisk.written(folder, _with_bar(video.read(facts.path), facts, "read"))
         for number in marks:
             if number >= len(frames):
                 raise UserError(

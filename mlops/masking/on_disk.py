@@ -24,17 +24,22 @@ class FramesOnDisk(Sequence[Frame]):
     """Frames as JPEG files `00000.jpg` … in a folder: about a tenth of their size in memory.
 
     Args:
-        folder: an empty one.
-        frames: uint8 [H,W,3].
+        folder: that has them.
+        count: how many.
     """
 
-    def __init__(self, folder: Path, frames: Iterable[Frame]) -> None:
-        self.folder = folder
-        self._count = 0
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self._count = folder, count
+
+    @classmethod
+    def written(cls, folder: Path, frames: Iterable[Frame]) -> "FramesOnDisk":
+        """Write frames, uint8 [H,W,3], to an empty folder."""
+        made = cls(folder, 0)
         for frame in frames:
             _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _QUALITY)
-            self._file(self._count).write_bytes(data.tobytes())
-            self._count += 1
+            made._file(made._count).write_bytes(data.tobytes())
+            made._count += 1
+        return made
 
     def __len__(self) -> int:
         return self._count

@@ -42,7 +42,8 @@ def sam2(weights: Path, config: str) -> Tracker:
     def tracked(frames: Sequence[Frame], anchors: Mapping[int, Mask], /) -> Iterator[Mask]:
         with ExitStack() as stack:
             if not isinstance(frames, FramesOnDisk):
-                frames = FramesOnDisk(stack.enter_context(scratch_folder("sam2")), frames)
+                folder = stack.enter_context(scratch_folder("sam2"))
+                frames = FramesOnDisk.written(folder, frames)
             masks = stack.enter_context(MasksOnDisk())
             for number, mask in _propagated(predictor, frames, anchors):
                 masks[number] = mask

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final, overload
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from data_pipeline.storage import disk
 from mlops.config import Filling, InpaintConfig
 from mlops.inpainting.inpaint import prepared
 from mlops.masking import selecting
+from mlops.masking.on_disk import FramesOnDisk
 from mlops.masking.tracking import track
 from mlops.media import video
 from mlops.media.mask_reading import brightness
@@ -90,6 +90,11 @@ def named(text: str, source: Path, mask: str) -> str:
     for path, name in ((str(source), "video"), (mask, "mask")):
         text = re.sub(f"(?:{name} )?'?{re.escape(path)}'?", name, text, flags=re.IGNORECASE)
     return text
+
+
+def count(folder: Path) -> int:
+    """Return how many frames or masks a whole folder has."""
+    return int(json.loads((folder / WHOLE).read_bytes())["frames"])
 
 
 def make_frames(source: Path, folder: Path) -> int:
@@ -171,7 +176,7 @@ def make_masks(
     Raises:
         UserError: no anchor has a mask.
     """
-    pictures = _Frames(frames)
+    pictures = FramesOnDisk(frames, count(frames))
     given = {int(file.stem): file for file in sorted(anchors.glob("*.png"))}
     if not given:
         raise UserError("no frame has a mask yet: mark what should go on one of them")
@@ -186,40 +191,19 @@ def make_masks(
     return number
 
 
-def _standing(given: dict[int, Path], count: int) -> Iterator[bytes]:
+def _standing(given: dict[int, Path], frames: int) -> Iterator[bytes]:
     last = given[min(given)].read_bytes()
-    for number in range(count):
+    for number in range(frames):
         last = given[number].read_bytes() if number in given else last
         yield last
 
 
-def _tracked(pictures: "_Frames", given: dict[int, Path]) -> Iterator[bytes | Mask]:
+def _tracked(pictures: FramesOnDisk, given: dict[int, Path]) -> Iterator[bytes | Mask]:
     """Masks by tracking; those of the anchors are the very ones that were given."""
     size = pictures[0].shape[1], pictures[0].shape[0]
     anchors = {number: _at(_mask(file), size) for number, file in given.items()}
     for number, mask in enumerate(track(pictures, anchors)):
         yield given[number].read_bytes() if number in given else mask
-
-
-@final
-class _Frames(Sequence[Frame]):
-    """The JPEGs of a folder, read when they are asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = int(json.loads((folder / WHOLE).read_bytes())["frames"])
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, at: int) -> Frame: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Frame]: ...
-    def __getitem__(self, at: int | slice) -> Frame | list[Frame]:
-        if isinstance(at, slice):
-            return [self[number] for number in range(*at.indices(len(self)))]
-        return _read(self._folder / f"{range(len(self))[at]:05d}.jpg")
 
 
 def _small(frame: Frame) -> Frame:

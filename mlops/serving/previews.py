@@ -4,14 +4,13 @@ A folder is whole when it holds `WHOLE`; what an ended service left unfinished i
 """
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from mlops.serving.children import WHOLE, make_frames, make_masks
+from mlops.serving.children import WHOLE, count, make_frames, make_masks
 from mlops.serving.isolated import Isolated
 from mlops.serving.problems import Problem, as_problem
 
@@ -124,11 +123,6 @@ class Previews:
 def is_whole(folder: Path) -> bool:
     """Return True when all of a folder is there."""
     return (folder / WHOLE).exists()
-
-
-def count(folder: Path) -> int:
-    """Return how many frames or masks a whole folder has."""
-    return int(json.loads((folder / WHOLE).read_bytes())["frames"])
 
 
 def _masks_of(video: Path, size: tuple[int, int], still: bool) -> int:
